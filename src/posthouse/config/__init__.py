@@ -1,0 +1,1 @@
+"""The configuration: what it takes to start. Domains, accounts and their limits live in SQL."""
