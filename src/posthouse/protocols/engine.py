@@ -1,7 +1,7 @@
 """What the engines have in common: how they say that they wait, and where received bytes wait for them.
 
-An engine is pulled: ``receive(data)`` hands it bytes (``b""`` is the end of the stream), ``next_event()`` returns
-what they mean, reply methods answer, ``data_to_send()`` drains what is to be written.
+An engine is pulled: ``receive(data)`` hands it bytes (``b""`` is the end of the stream), ``next_event()``
+returns what they mean, reply methods answer, ``data_to_send()`` drains what is to be written.
 """
 
 from enum import Enum
@@ -21,15 +21,16 @@ NEED_DATA: Final = Pause.NEED_DATA
 NEED_REPLY: Final = Pause.NEED_REPLY
 
 
-class LineTooLong(Exception):
+class LineTooLongError(Exception):
     """More octets than the limit without the end of a line. The buffer is as it was."""
 
 
 class LineBuffer:
     """Bytes received and not yet used; lines and counted octets come off its front.
 
-    ``limit`` is the longest line in octets, its ending included, and may be changed between lines. The buffer
-    never holds more than what is fed in one go and one incomplete line, if all that is complete is taken first.
+    ``limit`` is the longest line in octets, its ending included, and may be changed between lines. The
+    buffer never holds more than what is fed in one go and one incomplete line, if all that is complete is
+    taken first.
     """
 
     __slots__ = ("_data", "_start", "limit")
@@ -50,13 +51,13 @@ class LineBuffer:
         self._start = 0
 
     def line(self) -> bytes | None:
-        """The next line without its CRLF or LF; None while it is incomplete. Raises LineTooLong."""
+        """The next line without its CRLF or LF; None while it is incomplete. Raises LineTooLongError."""
         data = self._data
         start = self._start
         end = data.find(b"\n", start, start + self.limit)
         if end < 0:
             if len(data) - start >= self.limit:
-                raise LineTooLong
+                raise LineTooLongError
             return None
         self._start = end + 1
         if end > start and data[end - 1] == 13:
