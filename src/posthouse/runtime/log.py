@@ -1,0 +1,84 @@
+"""The log: one structured line per event on standard error.
+
+An event is a short lower-case name with hyphens (``message-received``), its facts are key=value pairs; ``trace``
+is the message's trace id from reception to final delivery. JSON for machines, readable text on a terminal.
+Nothing a peer sends can forge a line: JSON escapes it, and text shows what is not printable escaped.
+"""
+
+import logging
+import secrets
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+"""Import this where something is logged; it looks up its configuration at first use."""
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def configure(level: str = "info", form: Literal["text", "json", "auto"] | str = "auto") -> None:
+    """Set up the log of this process; ``auto`` is text where standard error is a terminal."""
+    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            _as_text if as_text else _as_json,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def new_trace_id() -> str:
+    """A name for one message: 16 characters that sort by time and are safe in file names and URLs.
+
+    Microseconds since 1970 in base 32 (11 characters: enough until the year 3100), then 25 random bits.
+    """
+    return base32(time.time_ns() // 1000, 11) + base32(secrets.randbits(25), 5)
+
+
+def base32(number: int, width: int) -> str:
+    """Fixed-width digits that sort like the number does."""
+    return "".join([_DIGITS[(number >> shift) & 31] for shift in range(5 * (width - 1), -1, -5)])
+
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def _as_json(_logger: object, _name: str, event: MutableMapping[str, Any]) -> bytes:
+    facts = {"time": _iso_now(), "level": event.pop("level"), "event": event.pop("event")}
+    facts.update(event)
+    return _encode(facts)
+
+
+def _as_text(_logger: object, _name: str, event: MutableMapping[str, Any]) -> bytes:
+    exception = event.pop("exception", None)
+    level, name = event.pop("level"), event.pop("event")
+    pairs = " ".join([f"{key}={_printable(value)}" for key, value in event.items()])
+    line = f"{time.strftime('%H:%M:%S')} {level:<7} {name:<20} {pairs}"
+    if exception:
+        line += "\n" + "\n".join(f"    {row}" for row in exception.splitlines())
+    return line.encode("utf-8", "backslashreplace")
+
+
+def _printable(value: object) -> str:
+    text = str(value)
+    if text.isprintable() and " " not in text and text and '"' not in text:
+        return text
+    if text.isprintable():
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return ascii(text)
+
+
+def _iso_now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1_000_000:03d}Z"
