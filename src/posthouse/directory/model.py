@@ -1,0 +1,106 @@
+"""What the directory knows and decides, as plain values.
+
+Addresses here are look-up keys (lower case, ASCII domain), but for ``ToHost``, whose local part stays as given.
+"""
+
+from dataclasses import dataclass
+
+from posthouse.base.errors import PosthouseError, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A row of ``users``. ``maildir`` is relative to the mail root and ends in ``/`` (otherwise: an mbox file)."""
+
+    email: str
+    name: str
+    uid: int
+    gid: int
+    homedir: str
+    maildir: str
+    quota: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredentials:
+    """What a login can be checked against; each of the three may be empty."""
+
+    email: str
+    clear: str
+    scram_sha256: str
+    argon2id: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToMailbox:
+    """Into an account of this host. ``address`` still has its extension."""
+
+    address: str
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class ToHost:
+    """To another host or program, by way of the queue.
+
+    ``transport`` is ``smtp``, ``relay`` or ``lmtp``. ``nexthop`` is ``host``, ``host:port`` or ``[host]:port``
+    (brackets: no MX look-up), for lmtp also ``unix:/path``; empty where no row says so: ``relayhost``, or by MX.
+    """
+
+    address: str
+    transport: str
+    nexthop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Accepted and thrown away, as its transport row says."""
+
+    address: str
+
+
+Destination = ToMailbox | ToHost | Discard
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One of several addresses that a recipient expands to, and why nothing can be delivered to it."""
+
+    address: str
+    reply: Reply
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where mail for an address goes: at least one destination.
+
+    ``relay``: the address's own domain is neither hosted here nor handed on by a transport row of its own, so
+    the sender needs permission to relay. ``failures`` are the branches of an alias that lead nowhere; when all
+    of them do, there is no resolution but the first failure, raised.
+    """
+
+    destinations: tuple[Destination, ...]
+    relay: bool = False
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was looked up on the way: the number of the resolution step, the table, the address, what came of it."""
+
+    number: int
+    table: str
+    address: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A resolution with its steps: ``resolution`` or ``error``, never both."""
+
+    steps: tuple[Step, ...]
+    resolution: Resolution | None
+    error: PosthouseError | None
