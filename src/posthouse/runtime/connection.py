@@ -22,7 +22,8 @@ class Connection(asyncio.Protocol):
     """Reads and writes for a session's coroutine.
 
     ``peer`` and ``local`` are IP addresses as text, or ``unix``; ``timeout_seconds`` is how long ``read`` and
-    ``drain`` wait for the peer before they raise ``TimeoutError``.
+    ``drain`` wait for the peer before they raise ``TimeoutError``. ``draining``: the server is stopping; a session
+    that sees it says goodbye at its next quiet moment (``read`` has returned ``None``).
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_waiter",
         "_woken",
+        "draining",
         "is_tls",
         "local",
         "local_port",
@@ -58,6 +60,7 @@ class Connection(asyncio.Protocol):
         self.peer = self.local = "unix"
         self.peer_port = self.local_port = 0
         self.is_tls = False
+        self.draining = False
         self.timeout_seconds: float = 300.0
         self._on_connected = on_connected
         self._on_lost = on_lost
