@@ -89,7 +89,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was looked up on the way: the number of the resolution step, the table, the address, what came of it."""
+    """One thing that was looked up on the way: the resolution step's number, its table, and what came of it."""
 
     number: int
     table: str
