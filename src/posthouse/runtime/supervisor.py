@@ -78,9 +78,7 @@ class Supervisor:
     def _start_all(self, roles: list[Role]) -> bool:
         reader, writer = os.pipe()
         try:
-            for role in roles:
-                self._start(role, writer)
-            return _all_ready(reader, len(roles))
+            return _all_ready(reader, [self._start(role, writer) for role in roles])
         finally:
             os.close(reader)
             os.close(writer)
@@ -137,13 +135,14 @@ class Supervisor:
             _kill(child.pid, signal.SIGTERM)
         log.info("reloaded", processes=len(roles))
 
-    def _start(self, role: Role, ready_pipe: int = -1) -> None:
+    def _start(self, role: Role, ready_pipe: int = -1) -> int:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             _run_child(role, parent, ready_pipe)
         self._children[pid] = Child(role, pid, time.monotonic())
         log.debug("process-started", role=role.name, pid=pid)
+        return pid
 
     def _reap(self) -> None:
         while self._children:
@@ -194,19 +193,21 @@ def _run_child(role: Role, parent: int, ready_pipe: int) -> None:
         os._exit(code)
 
 
-def _all_ready(reader: int, count: int) -> bool:
+def _all_ready(reader: int, pids: list[int]) -> bool:
+    """Whether each of these processes says so before one ends or the time is over."""
     deadline = time.monotonic() + READY_SECONDS
     seen = 0
-    while seen < count:
+    while seen < len(pids):
         readable, _, _ = select.select([reader], [], [], 0.1)
         if readable:
-            seen += len(os.read(reader, count))
-            continue
-        if time.monotonic() > deadline:
-            return False
-        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            seen += len(os.read(reader, len(pids)))
+        elif time.monotonic() > deadline or any(map(_has_ended, pids)):
             return False
     return True
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _kill(pid: int, signum: int) -> None:
