@@ -1,0 +1,170 @@
+"""The search tree: what IMAP SEARCH and the webmail's search box ask of the mail store (RFC 3501 §6.4.4).
+
+Invariants:
+  1. Trees are frozen and hashable.
+  2. Texts are Unicode: whoever builds a tree has decoded the client's charset. Matching ignores case.
+  3. A range is ``(low, high)`` as the client gave it, in either order, ``STAR`` standing for ``*``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+STAR = 0
+"""``*``: the largest number in use. No message has number 0."""
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def resolve_ranges(ranges: Iterable[tuple[int, int]], largest: int) -> Ranges:
+    """The same numbers as ascending, disjoint ranges with ``low <= high``, ``*`` replaced by ``largest``.
+
+    Whether the numbers exist is not asked: ``3:*`` with ``largest`` 2 is ``2:3`` (RFC 3501 §9, seq-range).
+    """
+    resolved = sorted(
+        (low, high) if low <= high else (high, low)
+        for low, high in ((first or largest, last or largest) for first, last in ranges)
+    )
+    merged: list[tuple[int, int]] = []
+    for low, high in resolved:
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of the keys; none at all is every message."""
+
+    keys: tuple["Query", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    a: "Query"
+    b: "Query"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    key: "Query"
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """A system flag (``\\Seen``, also ``\\Recent``) or a keyword; keywords compare without regard to case."""
+
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSet:
+    """Message sequence numbers of the view that is searched."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class UidSet:
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    """RFC822.SIZE greater than ``size_bytes``."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """RFC822.SIZE less than ``size_bytes``."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Internal date earlier than that day; time and zone are disregarded, here and below."""
+
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Internal date on that day or later."""
+
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class SentBefore:
+    """``Date:`` header earlier than that day; a message without a readable one matches no Sent key."""
+
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class SentOn:
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class SentSince:
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A field of that name contains the text, RFC 2047 words decoded; the empty text: the field is there."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body contains the text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The header section or the body contains the text."""
+
+    text: str
+
+
+Query = (
+    All
+    | And
+    | Or
+    | Not
+    | HasFlag
+    | SequenceSet
+    | UidSet
+    | Larger
+    | Smaller
+    | Before
+    | On
+    | Since
+    | SentBefore
+    | SentOn
+    | SentSince
+    | Header
+    | Body
+    | Text
+)
