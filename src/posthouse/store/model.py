@@ -1,0 +1,77 @@
+"""The values that the store and its users exchange."""
+
+from dataclasses import dataclass
+from enum import Flag, auto
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxInfo:
+    """A mailbox as LIST shows it. ``special_use`` is ``\\Sent`` and the like (RFC 6154), or empty.
+
+    One that is not ``selectable`` exists only as the parent of others, or only as a subscription.
+    """
+
+    name: str
+    special_use: str = ""
+    subscribed: bool = False
+    selectable: bool = True
+    has_children: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The numbers of STATUS (RFC 3501 §6.3.10). ``size_bytes`` counts as much as is known of CRLF forms."""
+
+    messages: int
+    recent: int
+    uidnext: int
+    uidvalidity: int
+    unseen: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What APPENDUID says (RFC 4315 §3)."""
+
+    uidvalidity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What COPYUID says (RFC 4315 §3); the n-th source became the n-th target."""
+
+    uidvalidity: int
+    source_uids: tuple[int, ...]
+    target_uids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What others did to a mailbox, in the order in which a client must hear of it.
+
+    ``expunged``: sequence numbers, each valid after the ones before it (the highest comes first).
+    ``exists`` and ``recent``: the new counts, where they changed. ``flags``: sequence number, UID and all flags,
+    numbered as after the expunges.
+    """
+
+    expunged: tuple[int, ...] = ()
+    exists: int | None = None
+    recent: int | None = None
+    flags: tuple[tuple[int, int, frozenset[str]], ...] = ()
+
+
+NO_CHANGES = Changes()
+
+
+class Want(Flag):
+    """What of a message will be touched, so that only that is loaded. Other things still work, slower."""
+
+    FLAGS = auto()
+    DATE = auto()
+    SIZE = auto()
+    ENVELOPE = auto()
+    STRUCTURE = auto()
+    HEADER = auto()
+    BODY = auto()
