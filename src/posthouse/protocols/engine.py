@@ -71,16 +71,9 @@ class LineBuffer:
         self._start = start + len(data)
         return data
 
-    def take_all(self) -> bytes:
-        """Everything that is there."""
-        data = self._data[self._start :] if self._start else self._data
-        self.clear()
-        return data
-
-    def give_back(self, data: bytes) -> None:
-        """Put ``data`` back in front of the rest."""
-        self._data = data + self._data[self._start :]
-        self._start = 0
+    def untake(self, count: int) -> None:
+        """Put the last ``count`` octets that ``take()`` gave back; nothing may have come between."""
+        self._start -= count
 
     def clear(self) -> None:
         """Throw everything away."""
