@@ -1,0 +1,1 @@
+"""IMAP4rev1 (RFC 3501) as a sans-IO engine: parsing, states, and the rendering of what a server says."""

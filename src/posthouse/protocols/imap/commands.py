@@ -1,0 +1,291 @@
+"""What a client may say, one frozen value each, and the events around literals, SASL and IDLE.
+
+Every command carries its ``tag``. Mailbox names are decoded; sets are ranges (see sequence.py); flags are
+spelled as in SYSTEM_FLAGS where they are those.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from posthouse.message.query import Query, Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Any command; its completion carries the same tag."""
+
+    tag: bytes
+
+
+# RFC 3501 §6.1: any state.
+
+
+@dataclass(frozen=True, slots=True)
+class Capability(Command):
+    """CAPABILITY (RFC 3501 §6.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noop(Command):
+    """NOOP (RFC 3501 §6.1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logout(Command):
+    """LOGOUT (RFC 3501 §6.1.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Id(Command):
+    """ID (RFC 2971): what the client says of itself."""
+
+    fields: tuple[tuple[bytes, bytes | None], ...]
+
+
+# RFC 3501 §6.2: not authenticated.
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls(Command):
+    """STARTTLS (RFC 3501 §6.2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate(Command):
+    """AUTHENTICATE (RFC 3501 §6.2.2); ``initial`` is decoded (SASL-IR, RFC 4959), None where there was none."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Login(Command):
+    """LOGIN (RFC 3501 §6.2.3)."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login(tag={self.tag!r}, user={self.user!r})"
+
+
+# RFC 3501 §6.3: authenticated.
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Command):
+    """SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2)."""
+
+    mailbox: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Create(Command):
+    """CREATE (RFC 3501 §6.3.3), with USE (RFC 6154 §3)."""
+
+    mailbox: str
+    special_use: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(Command):
+    """DELETE (RFC 3501 §6.3.4)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rename(Command):
+    """RENAME (RFC 3501 §6.3.5)."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe(Command):
+    """SUBSCRIBE and UNSUBSCRIBE (RFC 3501 §6.3.6, §6.3.7)."""
+
+    mailbox: str
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class List(Command):
+    """LIST and LSUB (RFC 3501 §6.3.8, §6.3.9)."""
+
+    reference: str
+    pattern: str
+    subscribed_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Command):
+    """STATUS (RFC 3501 §6.3.10); ``items`` in upper case, in the order asked for."""
+
+    mailbox: str
+    items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace(Command):
+    """NAMESPACE (RFC 2342)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enable(Command):
+    """ENABLE (RFC 5161); ``capabilities`` in upper case."""
+
+    capabilities: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Idle(Command):
+    """IDLE (RFC 2177)."""
+
+
+# RFC 3501 §6.4: selected. ``uid``: the command came as UID FETCH and so on, and the set holds UIDs.
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Command):
+    """CHECK (RFC 3501 §6.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Command):
+    """CLOSE (RFC 3501 §6.4.2), or UNSELECT (RFC 3691) where nothing is to be expunged."""
+
+    expunge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge(Command):
+    """EXPUNGE (RFC 3501 §6.4.3), or UID EXPUNGE (RFC 4315 §2.1) where there is a set."""
+
+    uids: Ranges | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Command):
+    """SEARCH (RFC 3501 §6.4.4)."""
+
+    uid: bool
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A data item of FETCH that needs no more than its name, in upper case: ``FLAGS``, ``ENVELOPE``…"""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A ``BODY[…]`` of FETCH, or an ``RFC822`` item, which is the same under another name.
+
+    ``part`` is ``1.2`` or empty for the whole message; ``text`` is empty (the part itself), ``HEADER``,
+    ``HEADER.FIELDS``, ``HEADER.FIELDS.NOT``, ``TEXT`` or ``MIME``; ``fields`` are names in lower case. ``start``
+    and ``length`` are the partial's, ``length`` None for all. ``label`` is the item's name in the response.
+    """
+
+    part: str
+    text: str
+    fields: frozenset[bytes]
+    start: int
+    length: int | None
+    peek: bool
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Command):
+    """FETCH (RFC 3501 §6.4.5)."""
+
+    uid: bool
+    ranges: Ranges
+    items: tuple[Attribute | Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Command):
+    """STORE (RFC 3501 §6.4.6)."""
+
+    uid: bool
+    ranges: Ranges
+    mode: Literal["add", "remove", "replace"]
+    silent: bool
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Command):
+    """COPY (RFC 3501 §6.4.7)."""
+
+    uid: bool
+    ranges: Ranges
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Command):
+    """MOVE (RFC 6851)."""
+
+    uid: bool
+    ranges: Ranges
+    mailbox: str
+
+
+# What is no command by itself.
+
+
+@dataclass(frozen=True, slots=True)
+class AppendStart(Command):
+    """APPEND up to its literal (RFC 3501 §6.3.11); its ``size`` octets follow once it is accepted."""
+
+    mailbox: str
+    flags: frozenset[str]
+    date: datetime | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralChunk:
+    """Some of APPEND's literal."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """APPEND has come whole, its line ended as it should; it wants its completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAborted:
+    """APPEND's line went on after the literal: it has been answered, and the message is to be dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """The client's answer to a SASL challenge, decoded."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuthCancelled:
+    """The client gave up the SASL exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleDone:
+    """IDLE is over; ``clean`` is False where the client said something else than DONE."""
+
+    clean: bool
+
+
+Event = Command | LiteralChunk | CommandEnd | CommandAborted | AuthResponse | AuthCancelled | IdleDone

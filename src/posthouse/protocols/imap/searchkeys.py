@@ -1,0 +1,176 @@
+"""SEARCH's program: an optional charset, then search keys (RFC 3501 §6.4.4), as a tree of message.query.
+
+Invariants:
+  1. Keys nest at most as deep as the cursor allows; the tree has no more nodes than the command has keys.
+  2. Texts are decoded here; a charset that is not known here gets NO [BADCHARSET].
+"""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Final
+
+from posthouse.message.dates import parse_search_date
+from posthouse.message.query import (
+    All,
+    And,
+    Before,
+    Body,
+    HasFlag,
+    Header,
+    Larger,
+    Not,
+    On,
+    Or,
+    Query,
+    SentBefore,
+    SentOn,
+    SentSince,
+    SequenceSet,
+    Since,
+    Smaller,
+    Text,
+    UidSet,
+)
+from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
+from posthouse.protocols.imap.render import no
+from posthouse.protocols.imap.sequence import parse_sequence_set
+
+CHARSETS: Final = {
+    b"US-ASCII": "utf-8",  # clients that say so and send UTF-8 mean UTF-8
+    b"UTF-8": "utf-8",
+    b"ISO-8859-1": "latin-1",
+    b"ISO-8859-15": "iso8859-15",
+    b"WINDOWS-1252": "cp1252",
+    b"KOI8-R": "koi8-r",
+    b"ISO-2022-JP": "iso2022-jp",
+    b"GB18030": "gb18030",
+    b"BIG5": "big5",
+}
+
+_SEEN, _RECENT = HasFlag("\\Seen"), HasFlag("\\Recent")
+SIMPLE_KEYS: Final[dict[bytes, Query]] = {
+    b"ALL": All(),
+    b"ANSWERED": HasFlag("\\Answered"),
+    b"DELETED": HasFlag("\\Deleted"),
+    b"DRAFT": HasFlag("\\Draft"),
+    b"FLAGGED": HasFlag("\\Flagged"),
+    b"NEW": And((_RECENT, Not(_SEEN))),
+    b"OLD": Not(_RECENT),
+    b"RECENT": _RECENT,
+    b"SEEN": _SEEN,
+    b"UNANSWERED": Not(HasFlag("\\Answered")),
+    b"UNDELETED": Not(HasFlag("\\Deleted")),
+    b"UNDRAFT": Not(HasFlag("\\Draft")),
+    b"UNFLAGGED": Not(HasFlag("\\Flagged")),
+    b"UNSEEN": Not(_SEEN),
+}
+DATE_KEYS: Final[dict[bytes, Callable[[date], Query]]] = {
+    b"BEFORE": Before,
+    b"ON": On,
+    b"SINCE": Since,
+    b"SENTBEFORE": SentBefore,
+    b"SENTON": SentOn,
+    b"SENTSINCE": SentSince,
+}
+SIZE_KEYS: Final[dict[bytes, Callable[[int], Query]]] = {b"LARGER": Larger, b"SMALLER": Smaller}
+TEXT_KEYS: Final[dict[bytes, Callable[[str], Query]]] = {
+    b"BCC": lambda text: Header("Bcc", text),
+    b"BODY": Body,
+    b"CC": lambda text: Header("Cc", text),
+    b"FROM": lambda text: Header("From", text),
+    b"SUBJECT": lambda text: Header("Subject", text),
+    b"TEXT": Text,
+    b"TO": lambda text: Header("To", text),
+}
+
+
+def parse_search(cursor: Cursor) -> Query:
+    """``[CHARSET name] key *(SP key)``, all of which must hold."""
+    charset = "utf-8"
+    if cursor.data[cursor.position : cursor.position + 8].upper() == b"CHARSET ":
+        cursor.position += 8
+        charset = _charset(cursor.astring())
+        cursor.space()
+    return _SearchParser(cursor, charset).conjunction()
+
+
+def _date(cursor: Cursor) -> date:
+    """``1-Feb-1994``, quoted or not."""
+    day = parse_search_date(cursor.astring().decode("latin-1"))
+    if day is None:
+        raise syntax_error("Invalid date")
+    return day
+
+
+def _charset(name: bytes) -> str:
+    codec = CHARSETS.get(name.upper())
+    if codec is None:
+        known = " ".join(charset.decode("ascii") for charset in CHARSETS)
+        raise BadCommandError(no("Unknown charset", f"BADCHARSET ({known})"))
+    return codec
+
+
+class _SearchParser:
+    """The keys of one SEARCH."""
+
+    __slots__ = ("_charset", "_cursor")
+
+    def __init__(self, cursor: Cursor, charset: str) -> None:
+        self._cursor = cursor
+        self._charset = charset
+
+    def conjunction(self) -> Query:
+        """Keys with spaces between them."""
+        keys = [self._key()]
+        while self._cursor.skip(b" "):
+            keys.append(self._key())
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+    def _key(self) -> Query:
+        cursor = self._cursor
+        with cursor.deeper():
+            if cursor.skip(b"("):
+                inner = self.conjunction()
+                cursor.expect(b")")
+                return inner
+            if cursor.data[cursor.position : cursor.position + 1] in b"0123456789*" and not cursor.at_end():
+                return SequenceSet(parse_sequence_set(cursor))
+            name = cursor.keyword()
+            simple = SIMPLE_KEYS.get(name)
+            return self._key_with_arguments(name) if simple is None else simple
+
+    def _key_with_arguments(self, name: bytes) -> Query:
+        cursor = self._cursor
+        cursor.space()
+        if name == b"NOT":
+            return Not(self._key())
+        if name == b"OR":
+            first = self._key()
+            cursor.space()
+            return Or(first, self._key())
+        if name in TEXT_KEYS:
+            return TEXT_KEYS[name](self._text())
+        if name in DATE_KEYS:
+            return DATE_KEYS[name](_date(cursor))
+        if name in SIZE_KEYS:
+            return SIZE_KEYS[name](cursor.number())
+        return self._other_key(name)
+
+    def _other_key(self, name: bytes) -> Query:
+        cursor = self._cursor
+        if name == b"UID":
+            return UidSet(parse_sequence_set(cursor))
+        if name == b"HEADER":
+            field = cursor.astring().decode("latin-1")
+            cursor.space()
+            return Header(field, self._text())
+        if name in {b"KEYWORD", b"UNKEYWORD"}:
+            flag = HasFlag(cursor.atom().decode("ascii"))
+            return flag if name == b"KEYWORD" else Not(flag)
+        raise syntax_error("Unknown search key")
+
+    def _text(self) -> str:
+        try:
+            return self._cursor.astring().decode(self._charset)
+        except UnicodeDecodeError:
+            raise syntax_error("Search text does not fit its charset") from None
