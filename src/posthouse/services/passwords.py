@@ -62,6 +62,16 @@ def verify(stored: str, password: str, *, plain_crypt: bool = False) -> bool:
     return check(value, octets) or (prepared != octets and check(value, prepared))
 
 
+def verify_nothing(password: str) -> None:
+    """Takes the time of ``verify`` with an argon2id hash: for accounts that have none, or don't exist."""
+    _is_argon2(_hash_of_nothing(), password.encode("utf-8", "surrogatepass")[:MAX_PASSWORD_BYTES])
+
+
+@lru_cache(maxsize=1)
+def _hash_of_nothing() -> str:
+    return _hasher.hash(secrets.token_bytes(16))
+
+
 def split_scheme(stored: str, *, plain_crypt: bool = False) -> tuple[str, str]:
     """Scheme, in upper case, and value of a stored password; without a prefix it is ``PLAIN``."""
     if prefix := _SCHEME.match(stored):

@@ -62,6 +62,7 @@ class ScramSha256(ServerMechanism):
 
     def _client_first(self, response: bytes | None) -> Step:
         self._first = _parse_first(text(response))
+        self.login = self._first.login
         self._respond = _unexpected
         return NeedCredentials(self._first.login, "scram", self._first.authzid)
 
@@ -83,14 +84,14 @@ class ScramSha256(ServerMechanism):
         is_right = _is_proof(decode_base64(proof.encode()), keys.stored_key, signed)
         if not (is_right and is_real):
             return self._end(WRONG)
-        self._respond = lambda response: self._acknowledged(response, first.login)
+        self._respond = self._acknowledged
         return Challenge(b"v=" + encode_base64(hmac.digest(keys.server_key, signed, "sha256")))
 
-    def _acknowledged(self, response: bytes | None, login: str) -> Step:
+    def _acknowledged(self, response: bytes | None) -> Step:
         """SMTP, IMAP and POP3 carry no data with success: the last message is a challenge, answered by nothing."""
         if response:
             raise ValueError("data after the end")
-        return self._end(Success(login))
+        return self._end(Success(self.login))
 
 
 def fake_keys(login: str, secret: bytes) -> ScramKeys:

@@ -53,10 +53,12 @@ class ServerMechanism:
     """One authentication exchange.
 
     ``step`` takes the client's response, decoded from base64; first the initial response, or None without one.
-    ``credentials`` and ``verified`` answer the steps that ask for them, and nothing else does.
+    ``credentials`` and ``verified`` answer the steps that ask for them, and nothing else does. ``login`` is who
+    the client says it is, empty before it has said so.
     """
 
     def __init__(self) -> None:
+        self.login = ""
         self._respond: Callable[[bytes | None], Step] = self._start
 
     def step(self, response: bytes | None) -> Step:
@@ -87,18 +89,16 @@ class ServerMechanism:
 class _PasswordMechanism(ServerMechanism):
     """Has the password sent and verified as it is."""
 
-    _login = ""
-
     def verified(self, is_right: bool) -> Step:
-        if not self._login:
-            raise RuntimeError("no password was to be verified")
-        return self._end(Success(self._login) if is_right else WRONG)
+        if not self.login:
+            return super().verified(is_right)
+        return self._end(Success(self.login) if is_right else WRONG)
 
     def _verify(self, login: str, password: str, authzid: str = "") -> Step:
         if not password:
             raise ValueError("empty password")
         self._respond = _over
-        self._login = login
+        self.login = login
         return NeedVerify(login, password, authzid)
 
 
@@ -143,16 +143,15 @@ class CramMd5(ServerMechanism):
     def __init__(self, challenge: bytes) -> None:
         super().__init__()
         self._challenge = challenge
-        self._claim: tuple[str, bytes] | None = None
+        self._digest = b""
 
     def credentials(self, known: Credentials | None) -> Step:
-        if self._claim is None:
+        if not self.login:
             return super().credentials(known)
-        login, digest = self._claim
         password = ((known and known.plain) or "").encode("utf-8", "surrogatepass")
         expected = hmac.digest(password, self._challenge, "md5").hex().encode()
-        is_right = hmac.compare_digest(expected, digest) and password != b""
-        return self._end(Success(login) if is_right else WRONG)
+        is_right = hmac.compare_digest(expected, self._digest) and password != b""
+        return self._end(Success(self.login) if is_right else WRONG)
 
     def _start(self, response: bytes | None) -> Step:
         if response is not None:
@@ -163,8 +162,8 @@ class CramMd5(ServerMechanism):
     def _answer(self, response: bytes | None) -> Step:
         login, _, digest = (response or b"").rpartition(b" ")
         self._respond = _over
-        self._claim = name(text(login)), digest.lower()
-        return NeedCredentials(self._claim[0], "plain")
+        self.login, self._digest = name(text(login)), digest.lower()
+        return NeedCredentials(self.login, "plain")
 
 
 def text(response: bytes | None) -> str:

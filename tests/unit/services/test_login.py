@@ -1,0 +1,285 @@
+"""Logging in, against accounts in memory."""
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+
+import pytest
+
+from posthouse.base.clock import FakeClock
+from posthouse.base.errors import TryLater
+from posthouse.config.settings import Auth
+from posthouse.directory.model import StoredCredentials
+from posthouse.protocols.sasl import client
+from posthouse.protocols.sasl.server import MECHANISMS, ServerMechanism
+from posthouse.protocols.sasl.steps import Challenge, Failure, Success
+from posthouse.services import passwords
+from posthouse.services.login import RECENT_SECONDS, Login, RecentLogins
+from posthouse.services.passwords import new_secrets
+from posthouse.services.secret import host_secret
+
+SCRAM, ARGON2ID = new_secrets("secret")
+ALICE = "alice@example.test"
+
+
+class Accounts:
+    """A directory that holds a few accounts, or can't answer."""
+
+    def __init__(self, *rows: StoredCredentials) -> None:
+        self.rows = {row.email: row for row in rows}
+        self.is_down = False
+
+    async def credentials(self, email: str) -> StoredCredentials | None:
+        if self.is_down:
+            raise TryLater("no database server answers")
+        return self.rows.get(email)
+
+
+def account(email: str = ALICE, **columns: object) -> StoredCredentials:
+    return replace(StoredCredentials(email, "", "", "", True), **columns)  # type: ignore[arg-type]
+
+
+def login_for(*rows: StoredCredentials, **options: object) -> tuple[Login, Accounts]:
+    accounts = Accounts(*rows)
+    options = {"settings": Auth(), "clock": FakeClock(), "failure_seconds": 0.0} | options
+    return Login(accounts, hostname="mail.example.test", secret=b"k" * 32, **options), accounts  # type: ignore[arg-type]
+
+
+async def converse(login: Login, name: str, user: str, password: str) -> Success | Failure:
+    """A client logs in by a mechanism, to its end."""
+    exchange, ours = login.start(name), client.mechanism(name, user, password, nonce=b"c" * 18)
+    assert exchange is not None
+    assert ours is not None
+    response = ours.initial()
+    while True:
+        outcome = await login.authenticate(exchange, exchange.step(response), peer="192.0.2.1")
+        if not isinstance(outcome, Challenge):
+            return outcome
+        response = ours.respond(outcome.data)
+
+
+def run(login: Login, coroutine: Coroutine[object, object, object]) -> object:
+    try:
+        return asyncio.run(coroutine)  # type: ignore[arg-type]
+    finally:
+        login.close()
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_right_password_in_clear_logs_in_by_every_mechanism(name: str):
+    login, _ = login_for(account(clear="secret"))
+    assert run(login, converse(login, name, "Alice@EXAMPLE.test", "secret")) == Success(ALICE)
+
+
+@pytest.mark.parametrize("name", ["PLAIN", "LOGIN", "SCRAM-SHA-256"])
+def test_right_password_logs_in_without_a_readable_one(name: str):
+    login, _ = login_for(account(scram_sha256=SCRAM, argon2id=ARGON2ID))
+    assert run(login, converse(login, name, ALICE, "secret")) == Success(ALICE)
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+@pytest.mark.parametrize(
+    "row",
+    [
+        account(clear="other"),
+        account(clear="{ROT13}frperg"),
+        account(clear="{SCRAM-SHA-256}broken"),
+        account(scram_sha256="broken", argon2id="broken"),
+        account(clear="secret", enabled=False),
+        account(scram_sha256=SCRAM, argon2id=ARGON2ID, enabled=False),
+        account(clear="other", scram_sha256=SCRAM, argon2id=ARGON2ID),
+        account(),
+        account("bob@example.test", clear="secret"),
+    ],
+    ids=["wrong", "scheme", "broken", "broken-keys", "disabled", "disabled-hash", "old-hash", "empty", "unknown"],
+)
+def test_whatever_is_wrong_the_failure_is_the_same(name: str, row: StoredCredentials):
+    login, _ = login_for(row)
+    assert run(login, converse(login, name, ALICE, "secret")) == Failure("wrong login or password")
+
+
+def test_scram_keys_in_the_clear_column_serve_scram_and_plain():
+    login, _ = login_for(account(clear="{SCRAM-SHA-256}" + SCRAM))
+
+    async def both() -> list[object]:
+        return [await converse(login, name, ALICE, "secret") for name in ("SCRAM-SHA-256", "PLAIN")]
+
+    assert run(login, both()) == [Success(ALICE), Success(ALICE)]
+
+
+def test_scram_challenge_does_not_tell_whether_an_account_exists():
+    """RFC 5802 §5.1: same form, same salt each time, same number of iterations, in every process of the host."""
+    challenges: list[bytes] = []
+    for rows in ([account(clear="secret")], [], []):
+        login, _ = login_for(*rows)
+        exchange = login.start("SCRAM-SHA-256")
+        assert exchange is not None
+        outcome = run(login, login.authenticate(exchange, exchange.step(f"n,,n={ALICE},r=abc".encode())))
+        assert isinstance(outcome, Challenge)
+        challenges.append(re.sub(rb"^r=[^,]+,", b"", outcome.data))
+    assert len(set(challenges)) == 1
+
+
+def plain_exchange(login: Login, message: bytes) -> object:
+    exchange = login.start("plain")
+    assert exchange is not None
+    return run(login, login.authenticate(exchange, exchange.step(message)))
+
+
+def test_nobody_acts_for_somebody_else():
+    """RFC 4616 §2: the authorization identity; ours may only be the login's own."""
+    row = account(clear="secret")
+    assert plain_exchange(login_for(row)[0], b"ALICE@example.test\0alice@example.test\0secret") == Success(ALICE)
+    outcome = plain_exchange(login_for(row)[0], b"bob@example.test\0alice@example.test\0secret")
+    assert outcome == Failure("wrong login or password")
+
+
+def test_verify_answers_with_the_account_or_none():
+    login, _ = login_for(account(argon2id=ARGON2ID))
+
+    async def attempts() -> list[str | None]:
+        return [
+            await login.verify("ALICE@Example.Test", "secret"),
+            await login.verify(ALICE, "Secret"),
+            await login.verify("bob@example.test", "secret"),
+            await login.verify("", ""),
+            await login.verify(ALICE, "secret\0"),
+            await login.verify(ALICE, "x" * 100_000),
+            await login.verify("\udcff@\udcff", "\udcff"),
+        ]
+
+    assert run(login, attempts()) == [ALICE, None, None, None, None, None, None]
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_directory_that_cannot_answer_is_no_refusal(name: str):
+    login, accounts = login_for(account(clear="secret"))
+    accounts.is_down = True
+    with pytest.raises(TryLater):
+        run(login, converse(login, name, ALICE, "secret"))
+
+
+def test_second_login_does_not_pay_for_the_hash(monkeypatch: pytest.MonkeyPatch):
+    login, _ = login_for(account(argon2id=ARGON2ID))
+    checks: list[str] = []
+    real = passwords.verify
+    monkeypatch.setattr(passwords, "verify", lambda *args, **kwargs: checks.append("") or real(*args, **kwargs))
+
+    async def attempts() -> list[str | None]:
+        return [await login.verify(ALICE, password) for password in ("secret", "secret", "wrong")]
+
+    assert run(login, attempts()) == [ALICE, ALICE, None]
+    assert len(checks) == 2
+
+
+def test_recent_login_ends_when_the_password_is_changed_or_the_account_disabled():
+    row = account(argon2id=ARGON2ID)
+    login, accounts = login_for(row)
+
+    async def attempts() -> list[str | None]:
+        answers = [await login.verify(ALICE, "secret")]
+        for changed in (account(argon2id=new_secrets("new")[1]), account(clear="new"), replace(row, enabled=False)):
+            accounts.rows[ALICE] = changed
+            answers.append(await login.verify(ALICE, "secret"))
+        return answers
+
+    assert run(login, attempts()) == [ALICE, None, None, None]
+
+
+def test_recent_logins_expire_and_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("posthouse.services.login._MAX_RECENT", 3)
+    clock = FakeClock()
+    recent = RecentLogins(clock)
+    for number in range(5):
+        recent.add(account(), f"password{number}")
+    assert len(recent) == 3
+    assert not recent.has(account(), "password1")
+    assert recent.has(account(), "password4")
+    clock.advance(RECENT_SECONDS)
+    assert not recent.has(account(), "password4")
+    recent.add(account(), "password5")
+    assert len(recent) == 1
+
+
+def test_too_many_waiting_logins_are_put_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("posthouse.services.login.MAX_WAITING", 3)
+    login, _ = login_for(account(argon2id=ARGON2ID))
+
+    async def flood() -> list[object]:
+        attempts = (login.verify(ALICE, "secret") for _ in range(6))
+        return await asyncio.gather(*attempts, return_exceptions=True)
+
+    answers = run(login, flood())
+    assert isinstance(answers, list)
+    assert answers[:3] == [ALICE] * 3
+    assert all(isinstance(answer, TryLater) for answer in answers[3:])
+
+
+def test_refusal_waits():
+    login, _ = login_for(failure_seconds=0.2)
+    before = time.monotonic()
+    assert run(login, login.verify(ALICE, "secret")) is None
+    assert time.monotonic() - before >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("is_tls", "peer", "is_offered"),
+    [
+        (True, "192.0.2.1", True),
+        (False, "192.0.2.1", False),
+        (False, "127.0.0.1", True),
+        (False, "::1", True),
+        (False, "10.1.2.3", True),
+        (False, "unix", True),
+        (False, "somewhere", False),
+        (False, "", False),
+    ],
+)
+def test_no_mechanism_without_tls_but_from_trusted_networks(is_tls: bool, peer: str, is_offered: bool):
+    login, _ = login_for(settings=Auth(trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24")))
+    assert login.mechanisms(is_tls, peer) == (MECHANISMS if is_offered else ())
+    login.close()
+
+
+def test_only_offered_mechanisms_start():
+    login, _ = login_for(offered=("PLAIN",))
+    assert isinstance(login.start("plain"), ServerMechanism)
+    assert login.start("CRAM-MD5") is None
+    assert login.mechanisms(True, "unix") == ("PLAIN",)
+    login.close()
+
+
+def test_bare_crypt_string_counts_only_if_configured():
+    crypt = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
+    for is_on in (True, False):
+        login, _ = login_for(account(clear=crypt), settings=Auth(plain_crypt=is_on))
+        assert run(login, login.verify(ALICE, "Hello world!")) == (ALICE if is_on else None)
+
+
+def test_failed_login_is_logged_without_its_password(capsys: pytest.CaptureFixture[str]):
+    login, _ = login_for()
+    run(login, converse(login, "PLAIN", "mallory@example.test", "hunter2"))
+    printed = "".join(capsys.readouterr())
+    assert "login-failed" in printed
+    assert "mallory@example.test" in printed
+    assert "192.0.2.1" in printed
+    assert "hunter2" not in printed
+    assert base64.b64encode(b"hunter2").decode() not in printed
+
+
+def test_host_secret_is_made_once(tmp_path):
+    path = f"{tmp_path}/secret"
+    made = host_secret(path)
+    assert len(made) == 32
+    assert host_secret(path) == made
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_torn_host_secret_is_named(tmp_path):
+    (tmp_path / "secret").write_bytes(b"short")
+    with pytest.raises(OSError, match="shorter than 32"):
+        host_secret(f"{tmp_path}/secret")
