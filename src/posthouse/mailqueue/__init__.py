@@ -1,0 +1,1 @@
+"""The durable queue: the spool on disk, the schedule (pure), the runner, and the courier's face."""

@@ -1,0 +1,49 @@
+"""What the queue remembers of a message: what became of each recipient, and what the operator said.
+
+Times are seconds since the epoch. A recipient is done when its status is final and no report is owed for it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from posthouse.base.errors import Reply
+
+Action = Literal["failed", "delayed", "delivered", "relayed"]
+"""What a delivery report says of a recipient. RFC 3464 §2.3.3."""
+
+
+class RecipientState(msgspec.Struct, omit_defaults=True):
+    """One recipient, by its place in the envelope.
+
+    ``next_attempt``: of a pending one, 0 before the first. ``owed``: the sender is still to be told this.
+    ``warned``: has been told of the delay. ``expired``: failed because its time was up; ``reply`` is the last one.
+    """
+
+    status: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: int = 0
+    last_attempt: float = 0.0
+    next_attempt: float = 0.0
+    reply: Reply | None = None
+    remote: str = ""
+    owed: Action | None = None
+    warned: bool = False
+    expired: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == "pending"
+
+
+class MessageState(msgspec.Struct, omit_defaults=True):
+    """A message's recipients in the envelope's order; ``hold``: no attempts; ``deleted``: by the operator."""
+
+    recipients: list[RecipientState]
+    hold: bool = False
+    deleted: bool = False
+    report_after: float = 0.0
+    """When a report that could not be made is tried again."""
+
+    @property
+    def is_done(self) -> bool:
+        return self.deleted or not any(state.is_pending or state.owed for state in self.recipients)

@@ -1,0 +1,143 @@
+"""DNS look-ups, as mail needs them.
+
+Every look-up ends within its time limit in an answer or in one of three errors, and the errors tell apart what a
+mail host must tell apart: the name does not exist, it exists without such records, or nobody can say now.
+Names in answers are lower-case ASCII without the final dot.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pycares
+from aiodns import DNSResolver, error
+
+_NO_SUCH_NAME = frozenset({error.ARES_ENOTFOUND, error.ARES_EBADNAME, error.ARES_ENONAME})
+
+
+class ResolverError(Exception):
+    """A look-up without an answer."""
+
+
+class NoSuchName(ResolverError):
+    """The name does not exist (NXDOMAIN), or can't."""
+
+
+class NoAnswer(ResolverError):
+    """The name exists, but has no records of this type."""
+
+
+class ResolverTryLater(ResolverError):
+    """Nobody can say now: a time-out, SERVFAIL, a refusal, a loop of CNAMEs."""
+
+
+class Resolver(Protocol):
+    """What mail asks of the DNS. Every method raises the three errors above."""
+
+    async def mx(self, domain: str) -> list[tuple[int, str]]:
+        """Preferences and hosts, unsorted. A null MX (RFC 7505) is the host ``""``."""
+        ...
+
+    async def addresses(self, host: str) -> list[str]:
+        """IPv6 addresses, then IPv4 ones."""
+        ...
+
+    async def txt(self, name: str) -> list[bytes]:
+        """Each record's strings joined."""
+        ...
+
+    async def ptr(self, address: str) -> list[str]:
+        """The names of an IP address, unverified."""
+        ...
+
+
+class DnsResolver:
+    """Asks the system's name servers, or those given as ``host`` or ``host:port``."""
+
+    def __init__(
+        self, nameservers: Sequence[str] = (), *, timeout_seconds: float = 10.0, try_seconds: float = 2.0
+    ) -> None:
+        """``timeout_seconds`` bounds a look-up as a whole, ``try_seconds`` the first wait for one server."""
+        self._timeout_seconds = timeout_seconds
+        self._dns = DNSResolver(nameservers or None, timeout=try_seconds, tries=3)
+
+    async def mx(self, domain: str) -> list[tuple[int, str]]:
+        return [(record.priority, _name(record.exchange)) for record in await self._query(domain, "MX")]
+
+    async def addresses(self, host: str) -> list[str]:
+        found = await asyncio.gather(self._query(host, "AAAA"), self._query(host, "A"), return_exceptions=True)
+        addresses = [record.addr for answer in found if isinstance(answer, list) for record in answer]
+        if addresses:
+            return addresses
+        # The weaker claim wins: one family that can't be asked leaves open whether the host has an address.
+        for kind in (ResolverTryLater, NoAnswer, NoSuchName):
+            for failure in found:
+                if isinstance(failure, kind):
+                    raise failure
+        raise next(failure for failure in found if isinstance(failure, BaseException))
+
+    async def txt(self, name: str) -> list[bytes]:
+        return [record.data for record in await self._query(name, "TXT")]
+
+    async def ptr(self, address: str) -> list[str]:
+        name = ipaddress.ip_address(address).reverse_pointer
+        return [_name(record.dname) for record in await self._query(name, "PTR")]
+
+    async def close(self) -> None:
+        await self._dns.close()
+
+    async def _query(self, name: str, kind: str) -> list[Any]:
+        """The records' data, behind any CNAMEs."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = (await self._dns.query_dns(name, kind)).answer
+        except TimeoutError:
+            raise ResolverTryLater(f"{kind} of {name}: no answer within {self._timeout_seconds:g} s") from None
+        except UnicodeError:
+            raise NoSuchName(f"{name!a} is no host name") from None
+        except error.DNSError as failure:
+            raise _translated(failure, name, kind) from None
+        records = [record.data for record in answer if record.type == _TYPES[kind]]
+        if not records:
+            _check_chain(name, answer)
+            raise NoAnswer(f"{name} has no {kind} record")
+        return records
+
+
+_TYPES = {
+    "A": pycares.QUERY_TYPE_A,
+    "AAAA": pycares.QUERY_TYPE_AAAA,
+    "MX": pycares.QUERY_TYPE_MX,
+    "PTR": pycares.QUERY_TYPE_PTR,
+    "TXT": pycares.QUERY_TYPE_TXT,
+}
+
+
+def _translated(failure: error.DNSError, name: str, kind: str) -> ResolverError:
+    code, text = (*failure.args, "")[:2]
+    if code in _NO_SUCH_NAME:
+        return NoSuchName(f"{name} does not exist")
+    if code == error.ARES_ENODATA:
+        return NoAnswer(f"{name} has no {kind} record")
+    return ResolverTryLater(f"{kind} of {name}: {text}")
+
+
+def _check_chain(name: str, answer: Sequence[pycares.DNSRecord]) -> None:
+    """A chain of CNAMEs that comes back to itself is somebody's mistake of today, not a missing record."""
+    aliases = {
+        _name(record.name): _name(record.data.cname)
+        for record in answer
+        if isinstance(record.data, pycares.CNAMERecordData)
+    }
+    alias = _name(name)
+    seen = set[str]()
+    while alias in aliases:
+        if alias in seen:
+            raise ResolverTryLater(f"{name}: its CNAME records form a loop")
+        seen.add(alias)
+        alias = aliases[alias]
+
+
+def _name(name: str) -> str:
+    return name.rstrip(".").lower()

@@ -1,0 +1,228 @@
+"""mailqueue/schedule.py"""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from posthouse.config.settings import QueuePolicy
+from posthouse.mailqueue.courier import Route
+from posthouse.mailqueue.schedule import Job, Schedule, next_attempt
+
+POLICY = QueuePolicy(minimum_wait_seconds=300, maximum_wait_seconds=4000, lifetime_seconds=432_000)
+A, B = Route("smtp", "a.example"), Route("smtp", "b.example")
+ONE = frozenset({0})
+
+
+def schedule(limit: int = 100, limit_per_route: int = 20) -> Schedule:
+    return Schedule(limit=limit, limit_per_route=limit_per_route)
+
+
+def take_all(plan: Schedule, now: float) -> list[Job]:
+    jobs: list[Job] = []
+    while (job := plan.take(now)) is not None:
+        jobs.append(job)
+    return jobs
+
+
+def test_waits_double_from_the_minimum_to_the_maximum():
+    """RFC 5321 §4.5.4.1"""
+    waits = [(next_attempt(0, 1000, attempts, POLICY) or 0) - 1000 for attempts in range(1, 8)]
+    assert waits == [300, 600, 1200, 2400, 4000, 4000, 4000]
+
+
+def test_the_last_attempt_is_made_at_the_end_of_the_lifetime_and_then_it_is_given_up():
+    assert next_attempt(0, 431_000, 100, POLICY) == 432_000
+    assert next_attempt(0, 432_000, 101, POLICY) is None
+
+
+@given(
+    last=st.floats(0, 1e9),
+    attempts=st.integers(0, 10**9),
+    minimum=st.integers(0, 10**6),
+    maximum=st.integers(0, 10**6),
+    lifetime=st.integers(0, 10**7),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_next_attempt_is_never_in_the_past_nor_after_the_lifetime(last, attempts, minimum, maximum, lifetime):
+    policy = QueuePolicy(minimum_wait_seconds=minimum, maximum_wait_seconds=maximum, lifetime_seconds=lifetime)
+    again = next_attempt(0, last, attempts, policy)
+    assert again is None if last >= lifetime else again is not None and last <= again <= lifetime
+
+
+def test_a_job_is_not_taken_before_it_is_due():
+    plan = schedule()
+    plan.put("m", A, ONE, 10)
+    assert plan.take(9.9) is None
+    assert plan.next_event() == 10
+    job = plan.take(10)
+    assert job is not None
+    assert (job.message, job.route, job.recipients) == ("m", A, ONE)
+    assert plan.next_event() is None
+
+
+def test_a_route_with_many_messages_does_not_starve_another():
+    plan = schedule(limit=1)
+    for number in range(1000):
+        plan.put(f"a{number}", A, ONE, 0)
+    plan.put("b", B, ONE, 1)
+    taken: list[str] = []
+    for _ in range(3):
+        job = plan.take(1)
+        assert job is not None
+        taken.append(job.message)
+        plan.release(job)
+    assert "b" in taken[:2]
+
+
+def test_jobs_of_one_route_are_taken_in_the_order_in_which_they_became_due():
+    plan = schedule()
+    for due in (3, 1, 2):
+        plan.put(f"m{due}", A, ONE, due)
+    assert [job.message for job in take_all(plan, 5)] == ["m1", "m2", "m3"]
+
+
+def test_limits_in_all_and_for_one_route_hold():
+    plan = schedule(limit=3, limit_per_route=2)
+    for number in range(5):
+        plan.put(f"a{number}", A, ONE, 0)
+        plan.put(f"b{number}", B, ONE, 0)
+    running = take_all(plan, 0)
+    assert sorted(job.route.destination for job in running) in (
+        ["a.example", "a.example", "b.example"],
+        ["a.example", "b.example", "b.example"],
+    )
+    plan.release(running[0])
+    assert len(take_all(plan, 0)) == 1
+
+
+def test_a_paused_route_waits_and_the_others_go_on():
+    plan = schedule()
+    plan.pause(A, 100)
+    plan.put("a", A, ONE, 0)
+    plan.put("b", B, ONE, 0)
+    assert [job.message for job in take_all(plan, 50)] == ["b"]
+    assert plan.next_event() == 100
+    assert [job.message for job in take_all(plan, 100)] == ["a"]
+
+
+def test_a_resumed_route_goes_on_at_once():
+    plan = schedule()
+    plan.put("a", A, ONE, 0)
+    plan.pause(A, 100)
+    assert plan.take(1) is None
+    plan.resume(A)
+    assert [job.message for job in take_all(plan, 2)] == ["a"]
+
+
+def test_an_outdated_pause_does_not_forget_the_route_that_came_after_it():
+    plan = schedule(limit_per_route=1)
+    plan.pause(A, 100)
+    plan.resume(A)
+    plan.put("first", A, ONE, 0)
+    job = plan.take(1)
+    assert job is not None
+    plan.put("second", A, ONE, 0)
+    assert plan.take(200) is None
+    plan.release(job)
+    assert [job.message for job in take_all(plan, 200)] == ["second"]
+
+
+def test_putting_the_same_message_and_route_again_merges():
+    plan = schedule()
+    plan.put("m", A, frozenset({0}), 50)
+    plan.put("m", A, frozenset({1}), 20)
+    (job,) = take_all(plan, 20)
+    assert job.recipients == {0, 1}
+    assert take_all(plan, 100) == []
+
+
+def test_a_dropped_message_is_not_taken():
+    plan = schedule()
+    plan.put("m", A, ONE, 0)
+    plan.put("m", B, ONE, 0)
+    plan.put("n", A, ONE, 0)
+    plan.drop("m")
+    assert "m" not in plan
+    assert [job.message for job in take_all(plan, 1)] == ["n"]
+
+
+def test_memory_does_not_grow_with_what_was_dropped():
+    plan = schedule()
+    for number in range(10_000):
+        plan.put("m", A, ONE, 1_000 + number)
+    assert len(plan._waiting) < 500
+
+
+class AgainstAModel(RuleBasedStateMachine):
+    """Whatever happens, limits hold, nothing is lost, nothing is taken twice or early."""
+
+    LIMIT, PER_ROUTE = 4, 2
+    names = st.sampled_from(["m1", "m2", "m3", "m4", "m5"])
+    routes = st.sampled_from([Route("smtp", name) for name in "xyz"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.plan = schedule(self.LIMIT, self.PER_ROUTE)
+        self.waiting: dict[tuple[str, Route], tuple[float, frozenset[int]]] = {}
+        self.running: list[Job] = []
+        self.paused: dict[Route, float] = {}
+
+    @rule(name=names, route=routes, delay=st.integers(-5, 20), place=st.integers(0, 3))
+    def put(self, name: str, route: Route, delay: int, place: int) -> None:
+        due, places = self.now + delay, frozenset({place})
+        self.plan.put(name, route, places, due)
+        old = self.waiting.get((name, route))
+        self.waiting[name, route] = (min(due, old[0]), places | old[1]) if old else (due, places)
+
+    @rule(name=names)
+    def drop(self, name: str) -> None:
+        self.plan.drop(name)
+        self.waiting = {key: value for key, value in self.waiting.items() if key[0] != name}
+
+    @rule(seconds=st.integers(0, 15))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule(route=routes, seconds=st.integers(1, 20))
+    def pause(self, route: Route, seconds: int) -> None:
+        self.plan.pause(route, self.now + seconds)
+        self.paused[route] = self.now + seconds
+
+    @rule(route=routes)
+    def resume(self, route: Route) -> None:
+        self.plan.resume(route)
+        self.paused.pop(route, None)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.running))
+        self.running.remove(job)
+        self.plan.release(job)
+
+    @rule()
+    def take(self) -> None:
+        job = self.plan.take(self.now)
+        if job is None:
+            assert not any(self.may_run(route, due) for (_, route), (due, _) in self.waiting.items())
+            return
+        due, places = self.waiting.pop((job.message, job.route))
+        assert self.may_run(job.route, due)
+        assert job.recipients == places
+        self.running.append(job)
+
+    def may_run(self, route: Route, due: float) -> bool:
+        on_route = sum(job.route == route for job in self.running)
+        is_free = len(self.running) < self.LIMIT and on_route < self.PER_ROUTE
+        return is_free and due <= self.now and self.paused.get(route, 0) <= self.now
+
+    @invariant()
+    def next_event_is_not_after_the_first_due(self) -> None:
+        future = [due for due, _ in self.waiting.values() if due > self.now]
+        event = self.plan.next_event()
+        assert not future or (event is not None and event <= min(future))
+
+
+TestAgainstAModel = AgainstAModel.TestCase
+TestAgainstAModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
