@@ -46,4 +46,11 @@ class Gone:
     path: str
 
 
-Operation = Put | Append | Gone
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The record of this stamp in the same journal was never acknowledged: it failed. The journal's own."""
+
+    stamp: int
+
+
+Operation = Put | Append | Gone | Cancel
