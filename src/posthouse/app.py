@@ -1,0 +1,206 @@
+"""The composition root: configuration in, wired processes out. No logic lives here.
+
+Every process is one function that builds what it needs and serves until SIGTERM. The supervisor forks them after
+this module is imported, so that they share its memory.
+"""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from posthouse.base.clock import SystemClock
+from posthouse.config.settings import Settings
+from posthouse.directory.sqlite import Directory
+from posthouse.journal.journal import Journal
+from posthouse.mailqueue.runner import Runner
+from posthouse.mailqueue.spool import Spool
+from posthouse.protocols.smtp.server import ServerOptions
+from posthouse.runtime import privileges
+from posthouse.runtime.connection import Connection
+from posthouse.runtime.listener import Listener
+from posthouse.runtime.privileges import Identity
+from posthouse.runtime.server import Server, Session
+from posthouse.runtime.supervisor import Role
+from posthouse.runtime.tls import server_context
+from posthouse.runtime.watch import Watch
+from posthouse.servers.imap.session import ImapService, ImapSession
+from posthouse.servers.pop3 import Pop3Service, Pop3Session
+from posthouse.servers.smtp import SmtpService, SmtpSession
+from posthouse.services.login import Login
+from posthouse.services.onward import queue_runner
+from posthouse.services.placement import Placement
+from posthouse.services.reception import Reception
+from posthouse.store.store import Store
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # asyncio's own serves as well, slower
+    new_event_loop = asyncio.new_event_loop
+
+DRAIN_SECONDS = 30.0
+IMPLICIT_TLS = frozenset({"submissions", "imaps", "pop3s"})
+
+
+@dataclass(slots=True)
+class Parts:
+    """What every process that handles mail is made of."""
+
+    settings: Settings
+    directory: Directory
+    journal: Journal
+    watch: Watch
+    store: Store
+    spool: Spool
+    placement: Placement
+
+
+def roles(settings: Settings, listeners: list[Listener], identity: Identity | None, supervisor: int) -> list[Role]:
+    """The processes to run."""
+
+    def worker(index: int) -> Role:
+        name = f"worker-{index}"
+
+        def run(ready: Callable[[], None]) -> None:
+            tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key))
+            _enter(identity, supervisor)
+            _run_loop(_serve_mail(settings, name, index, listeners, tls, ready))
+
+        return Role(name, run)
+
+    def run_queue(ready: Callable[[], None]) -> None:
+        _enter(identity, supervisor)
+        _run_loop(_serve_queue(settings, ready))
+
+    return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue)]
+
+
+def _enter(identity: Identity | None, supervisor: int) -> None:
+    if identity is not None:
+        privileges.drop(identity)
+        privileges.die_with_parent(supervisor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to handle
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _run_loop(main: Awaitable[None]) -> None:
+    async def run() -> None:
+        await main
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run())
+
+
+@contextlib.asynccontextmanager
+async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
+    """Everything one process shares, opened, and closed again in the right order."""
+    data = Path(settings.data_dir)
+    directory = Directory(settings)
+    await directory.open()
+    journal = Journal(str(data / "journal" / process), durability=settings.mail.durability)
+    journal.start()
+    watch = Watch()
+    store = Store(settings.path(settings.mail.root), journal, watch, hostname=settings.hostname)
+    spool = Spool(str(data / "queue"))
+    placement = Placement(directory, store, spool, journal, SystemClock())
+    try:
+        yield Parts(settings, directory, journal, watch, store, spool, placement)
+    finally:
+        store.close()
+        watch.close()
+        journal.close()
+        await directory.close()
+
+
+async def _serve_mail(
+    settings: Settings,
+    process: str,
+    index: int,
+    listeners: list[Listener],
+    tls: ssl.SSLContext,
+    ready: Callable[[], None],
+) -> None:
+    stop = _stop_signal()
+    async with parts(settings, process) as its:
+        sessions = _sessions(its, tls)
+        server = Server()
+        for listener in listeners:
+            implicit = tls if listener.service in IMPLICIT_TLS else None
+            await server.listen(listener.sockets[index], sessions[listener.service], implicit)
+        ready()
+        await stop.wait()
+        await server.drain(DRAIN_SECONDS)
+
+
+async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
+    stop = _stop_signal()
+    async with parts(settings, "queue") as its:
+        runner: Runner = queue_runner(
+            settings, its.spool, its.journal, its.watch, its.directory, its.placement, SystemClock()
+        )
+        running = asyncio.get_running_loop().create_task(runner.run())
+        ready()
+        stopped = asyncio.get_running_loop().create_task(stop.wait())
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await runner.drain()
+        await running
+
+
+def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
+    """What serves a connection, by the name of the listener it came in on."""
+    settings = its.settings
+    login = Login(its.directory, settings)
+    reception = Reception(
+        settings.hostname,
+        settings.smtp.mynetworks,
+        its.placement,
+        SystemClock(),
+        settings.path("tmp"),
+    )
+
+    def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:
+        options = ServerOptions(
+            settings.hostname,
+            lmtp=lmtp,
+            max_size_bytes=settings.smtp.max_size_bytes,
+            max_recipients=settings.smtp.max_recipients,
+            starttls=not lmtp,
+            require_auth=submission,
+        )
+        service = SmtpService(options, reception, None if lmtp else login, tls, settings.smtp.timeout_seconds, submission)
+
+        async def serve(connection: Connection) -> None:
+            await SmtpSession(service, connection).run()
+
+        return serve
+
+    imap_service = ImapService(settings, login, its.store, its.directory, tls)
+    pop3_service = Pop3Service(settings, login, its.store, its.directory, tls)
+
+    async def imap(connection: Connection) -> None:
+        await ImapSession(imap_service, connection).run()
+
+    async def pop3(connection: Connection) -> None:
+        await Pop3Session(pop3_service, connection).run()
+
+    submission = smtp(submission=True)
+    return {
+        "smtp": smtp(),
+        "submission": submission,
+        "submissions": submission,
+        "lmtp": smtp(lmtp=True),
+        "imap": imap,
+        "imaps": imap,
+        "pop3": pop3,
+        "pop3s": pop3,
+    }
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return stop

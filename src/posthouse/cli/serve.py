@@ -1,0 +1,209 @@
+"""``posthouse serve``: checks that everything is there, then hands over to the supervisor.
+
+Nothing is half-started: the configuration, the user, the data directory, the addresses to listen on, the
+database and the journal are all in order before the first process serves, or a message says what to mend.
+"""
+
+import fcntl
+import gc
+import ipaddress
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from posthouse.config.endpoints import Endpoint, parse_endpoint
+from posthouse.config.settings import Listen, Settings
+from posthouse.runtime import log as logging
+from posthouse.runtime import privileges
+from posthouse.runtime.listener import Listener, ListenError, bind
+from posthouse.runtime.log import log
+from posthouse.runtime.privileges import Identity
+from posthouse.runtime.supervisor import Role, Supervisor
+
+EXIT_REFUSED = 1
+EXIT_CONFIGURATION = 2
+
+
+class CannotServeError(Exception):
+    """What stands in the way, and what to do about it. ``code``: the exit code."""
+
+    def __init__(self, text: str, code: int = EXIT_CONFIGURATION) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def serve(
+    settings: Settings,
+    load: Callable[[], Settings],
+    *,
+    before: Callable[[Settings], None] = lambda _: None,
+    on_ready: Callable[[Settings, list[Listener]], None] | None = None,
+) -> int:
+    """Run until stopped; the exit code. ``load`` reads the configuration again for SIGHUP.
+
+    ``before`` is called once the directory is there and before anything serves, as the user that serves.
+    """
+    logging.configure(settings.log.level, settings.log.format)
+    try:
+        identity = _identity(settings)
+        lock = _take_data_dir(settings, identity)
+        _prepare(settings, identity, before)
+        listeners = _bind_all(settings)
+    except (CannotServeError, ListenError) as error:
+        print(f"posthouse: {error}", file=sys.stderr)
+        return error.code if isinstance(error, CannotServeError) else EXIT_REFUSED
+
+    # Imported here, after the quick checks and before the fork: the workers share its memory.
+    from posthouse import app
+
+    def ready() -> None:
+        log.info("serving", **_listening(listeners), workers=settings.workers, data_dir=settings.data_dir)
+        if on_ready is not None:
+            on_ready(settings, listeners)
+
+    def reload() -> list[Role]:
+        fresh = load()
+        if fresh.listen != settings.listen or fresh.workers != settings.workers:
+            raise CannotServeError("listen and workers are read at start only: restart to change them")
+        return app.roles(fresh, listeners, identity, os.getpid())
+
+    privileges.raise_file_limit()
+    gc.collect()
+    gc.freeze()
+    code = Supervisor(app.roles(settings, listeners, identity, os.getpid()), reload, ready).run()
+    for listener in listeners:
+        if listener.endpoint.path:
+            Path(listener.endpoint.path).unlink(missing_ok=True)
+    log.info("stopped")
+    os.close(lock)
+    return code
+
+
+def _identity(settings: Settings) -> Identity | None:
+    """Whom to serve as; None: whoever we are."""
+    if os.geteuid() != 0:
+        if settings.user and settings.user != _own_name():
+            raise CannotServeError(
+                f"user = {settings.user!r}, but only root can become another user: start as root or as {settings.user}"
+            )
+        return None
+    if settings.user:
+        try:
+            identity = privileges.look_up(settings.user)
+        except KeyError:
+            raise CannotServeError(
+                f"user = {settings.user!r}: this system has no such user. Make one, for example with "
+                f"'adduser --system --group {settings.user}', or set 'user' to one that exists"
+            ) from None
+        if identity.uid == 0:
+            raise CannotServeError("user = 'root' would serve strangers with all rights: set 'user' to an ordinary one")
+        return identity
+    open_to_all = [str(endpoint) for _, endpoint in _endpoints(settings) if not _is_loopback(endpoint)]
+    if open_to_all:
+        raise CannotServeError(
+            f"started as root without 'user', but listening beyond this machine on {', '.join(open_to_all)}. "
+            "Set 'user' in the configuration to the Unix user to serve as, for example user = \"posthouse\""
+        )
+    log.warning("serving-as-root", reason="'user' is not set; accepted because every listener is on loopback")
+    return None
+
+
+def _take_data_dir(settings: Settings, identity: Identity | None) -> int:
+    """Make the data directory and lock it. The lock is inherited by every process and so held by the last one."""
+    data = settings.data_dir
+    try:
+        os.makedirs(data, mode=0o700, exist_ok=True)
+        if identity is not None and os.stat(data).st_uid == 0:
+            os.chown(data, identity.uid, identity.gid)
+        lock = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        if identity is not None:
+            os.fchown(lock, identity.uid, identity.gid)
+    except OSError as error:
+        raise CannotServeError(
+            f"data_dir {data}: {error.strerror} ({error.filename}). It must be a directory that "
+            f"{identity.name if identity else _own_name()} may read and write",
+            EXIT_REFUSED,
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotServeError(
+            f"data_dir {data} is in use by another Posthouse that runs already: stop it first, or set another data_dir",
+            EXIT_REFUSED,
+        ) from None
+    return lock
+
+
+def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Settings], None]) -> None:
+    """Directories, certificate, database and what the journal has to bring back; in a process of its own, so that
+    what it takes doesn't stay in the supervisor."""
+    pid = os.fork()
+    if pid == 0:
+        code = EXIT_REFUSED
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if identity is not None:
+                privileges.drop(identity)
+            from posthouse.services.preparation import prepare
+
+            prepare(settings)
+            before(settings)
+            code = 0
+        except OSError as error:
+            print(f"posthouse: cannot prepare {settings.data_dir}: {error}", file=sys.stderr)
+        except BaseException as error:  # noqa: BLE001 - the process ends here whatever it is
+            log.error("preparation-failed", reason=repr(error), exc_info=error)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise CannotServeError("not started; the reason is above", EXIT_REFUSED)
+
+
+def _bind_all(settings: Settings) -> list[Listener]:
+    listeners: list[Listener] = []
+    try:
+        for service, endpoint in _endpoints(settings):
+            listeners.append(bind(service, endpoint, settings.workers))  # noqa: PERF401 - closed below if one fails
+    except ListenError:
+        for listener in listeners:
+            for sock in set(listener.sockets):
+                sock.close()
+        raise
+    return listeners
+
+
+def _endpoints(settings: Settings) -> list[tuple[str, Endpoint]]:
+    return [
+        (service.name, parse_endpoint(address))
+        for service in fields(Listen)
+        for address in getattr(settings.listen, service.name)
+    ]
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    if endpoint.path or endpoint.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(endpoint.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening(listeners: list[Listener]) -> dict[str, str]:
+    services: dict[str, list[str]] = {}
+    for listener in listeners:
+        services.setdefault(listener.service, []).append(str(listener.endpoint))
+    return {service: ",".join(endpoints) for service, endpoints in services.items()}
+
+
+def _own_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,279 @@
+"""SMTP, submission and LMTP: drives the server engine over a connection, with reception behind it.
+
+The engine speaks the protocol, ``services.reception`` decides; this turns one's events into the other's calls
+and errors into replies.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply
+from posthouse.protocols.engine import NEED_DATA, Pause
+from posthouse.protocols.sasl.server import ServerMechanism
+from posthouse.protocols.sasl.steps import Challenge, Success
+from posthouse.protocols.smtp.events import (
+    Auth,
+    AuthCancelled,
+    AuthResponse,
+    Chunk,
+    DataStart,
+    Hello,
+    MailFrom,
+    MessageEnd,
+    Quit,
+    RcptTo,
+    Reset,
+    StartTls,
+)
+from posthouse.protocols.smtp.server import ServerOptions, SmtpServerEngine
+from posthouse.runtime.connection import Connection
+from posthouse.runtime.log import log, new_trace_id
+from posthouse.services.login import Login
+from posthouse.services.reception import Client, Reception, Transaction
+
+OK = Reply(250, "2.1.0", "Ok")
+RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
+SHUTTING_DOWN = Reply(421, "4.3.2", "This server is restarting, please try again in a moment")
+TIMED_OUT = Reply(421, "4.4.2", "Timeout: closing connection")
+AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed: wrong login or password")
+AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, please try again later")
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpService:
+    """What the sessions of one kind of listener share."""
+
+    options: ServerOptions
+    reception: Reception
+    login: Login | None
+    tls: ssl.SSLContext | None
+    timeout_seconds: float
+    is_submission: bool = False
+
+
+class SmtpSession:
+    """One client's connection."""
+
+    __slots__ = ("_client", "_connection", "_engine", "_mechanism", "_service", "_transaction")
+
+    def __init__(self, service: SmtpService, connection: Connection) -> None:
+        connection.timeout_seconds = service.timeout_seconds
+        self._service = service
+        self._connection = connection
+        self._engine = SmtpServerEngine(service.options)
+        self._engine.tls = connection.is_tls
+        self._client = Client(
+            connection.peer,
+            is_submission=service.is_submission,
+            is_lmtp=service.options.lmtp,
+            is_trusted=service.reception.is_trusted(connection.peer),
+        )
+        self._mechanism: ServerMechanism | None = None
+        self._transaction: Transaction | None = None
+
+    async def run(self) -> None:
+        """Serve until the client or the server has had enough."""
+        engine = self._engine
+        engine.auth_mechanisms = self._mechanisms()
+        engine.greet()
+        try:
+            while True:
+                event = engine.next_event()
+                if event is NEED_DATA:
+                    await self._pump()
+                elif isinstance(event, Quit):
+                    self._connection.write(engine.data_to_send())
+                    return
+                else:
+                    assert not isinstance(event, Pause), "an event was left unanswered"
+                    await self._answer(event)
+        finally:
+            self._drop()
+
+    async def _pump(self) -> None:
+        """Send what there is to send, then wait for the client."""
+        connection, engine = self._connection, self._engine
+        connection.write(engine.data_to_send())
+        await connection.drain()
+        try:
+            data = await connection.read()
+        except TimeoutError:
+            engine.close(TIMED_OUT)
+            return
+        if data is not None:
+            engine.receive(data)
+        elif connection.draining and (self._transaction is None or self._transaction.content is None):
+            engine.close(SHUTTING_DOWN)
+
+    async def _answer(self, event: object) -> None:
+        handler = _HANDLERS[type(event)]
+        try:
+            await handler(self, event)
+        except PosthouseError as error:
+            self._log_refusal(event, error)
+            self._engine.reply(error.reply)
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:  # noqa: BLE001 - a bug of ours is never the sender's failure
+            log.exception("smtp-failed", trace=self._trace_id, peer=self._connection.peer, at=type(event).__name__)
+            self._drop()
+            self._engine.reply(TEMPORARY_FAILURE)
+
+    # One method an event.
+
+    async def _hello(self, event: Hello) -> None:
+        self._drop()
+        client = self._client
+        client.helo = event.name
+        client.with_protocol = self._with_protocol(event.verb)
+        self._engine.accept_hello()
+
+    async def _start_tls(self, _: StartTls) -> None:
+        tls = self._service.tls
+        if tls is None:
+            self._engine.reply(Reply(454, "4.7.0", "TLS is not available at the moment"))
+            return
+        connection, engine = self._connection, self._engine
+        connection.pause()
+        engine.accept_starttls()
+        connection.write(engine.data_to_send())
+        await connection.start_tls(tls)
+        engine.start_tls()
+        self._client.tls = f"{connection.tls_version} {connection.tls_cipher}"
+        engine.auth_mechanisms = self._mechanisms()
+
+    async def _auth(self, event: Auth) -> None:
+        login = self._service.login
+        mechanism = login.start(event.mechanism) if login else None
+        if login is None or mechanism is None:
+            self._engine.reply(Reply(504, "5.5.4", "Unrecognized authentication mechanism"))
+            return
+        self._mechanism = mechanism
+        await self._take_step(event.initial)
+
+    async def _auth_response(self, event: AuthResponse) -> None:
+        await self._take_step(event.data)
+
+    async def _take_step(self, response: bytes | None) -> None:
+        login, mechanism = self._service.login, self._mechanism
+        assert login is not None
+        assert mechanism is not None
+        peer = self._connection.peer
+        try:
+            step = await login.authenticate(mechanism, mechanism.step(response))
+        except PosthouseError as error:
+            log.warning("login-unavailable", peer=peer, reason=error.reason)
+            self._engine.auth_failure(AUTH_UNAVAILABLE)
+            return
+        match step:
+            case Challenge(data):
+                self._engine.auth_challenge(data)
+            case Success(account):
+                self._client.login = account
+                self._client.with_protocol = self._with_protocol("EHLO")
+                log.info("login", protocol="smtp", login=account, peer=peer)
+                self._engine.auth_success()
+            case failure:
+                log.warning("login-failed", protocol="smtp", peer=peer, reason=failure.reason)
+                self._engine.auth_failure(AUTH_FAILED)
+
+    async def _auth_cancelled(self, _: AuthCancelled) -> None:
+        self._mechanism = None
+
+    async def _mail_from(self, event: MailFrom) -> None:
+        self._drop()
+        self._transaction = await self._service.reception.begin(
+            self._client,
+            event.path,
+            size_bytes=event.size,
+            body=event.body,
+            smtputf8=event.smtputf8,
+            ret=event.ret,
+            envid=event.envid,
+        )
+        self._engine.reply(OK)
+
+    async def _rcpt_to(self, event: RcptTo) -> None:
+        assert self._transaction is not None
+        await self._service.reception.add_recipient(self._transaction, event.path, event.notify, event.orcpt)
+        self._engine.reply(RECIPIENT_OK)
+
+    async def _data_start(self, _: DataStart) -> None:
+        assert self._transaction is not None
+        self._service.reception.start_content(self._transaction)
+        self._engine.accept_data()
+
+    async def _chunk(self, event: Chunk) -> None:
+        assert self._transaction is not None
+        assert self._transaction.content is not None
+        self._transaction.content.write(event.data)
+
+    async def _message_end(self, _: MessageEnd) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        try:
+            await self._service.reception.finish(transaction)
+            reply = Reply(250, "2.0.0", f"Ok: {transaction.envelope.trace_id}")
+        except PosthouseError as error:
+            self._log_refusal(_, error)
+            reply = error.reply
+        except Exception:  # noqa: BLE001 - a bug of ours is never the sender's failure
+            log.exception("smtp-failed", trace=self._trace_id, peer=self._connection.peer, at="MessageEnd")
+            reply = TEMPORARY_FAILURE
+        self._drop()
+        # RFC 2033 §4.2: LMTP answers once for each recipient; all share one fate here.
+        for _each in transaction.accepted if self._service.options.lmtp else (None,):
+            self._engine.reply(reply)
+
+    async def _reset(self, _: Reset) -> None:
+        self._drop()
+
+    # What the methods share.
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        login = self._service.login
+        return login.mechanisms(self._connection.is_tls, self._connection.peer) if login is not None else ()
+
+    def _with_protocol(self, verb: str) -> str:
+        """The word for the Received field (RFC 3848)."""
+        base = {"EHLO": "ESMTP", "HELO": "SMTP", "LHLO": "LMTP"}[verb]
+        if base == "SMTP":
+            return base
+        return base + ("S" if self._connection.is_tls else "") + ("A" if self._client.login else "")
+
+    def _drop(self) -> None:
+        if self._transaction is not None:
+            self._transaction.close()
+            self._transaction = None
+
+    @property
+    def _trace_id(self) -> str:
+        return self._transaction.envelope.trace_id if self._transaction else new_trace_id()
+
+    def _log_refusal(self, event: object, error: PosthouseError) -> None:
+        log.info(
+            "refused" if isinstance(error, Refused) else "deferred-at-door",
+            trace=self._trace_id,
+            peer=self._connection.peer,
+            helo=self._client.helo,
+            sender=self._transaction.envelope.sender if self._transaction else getattr(event, "path", ""),
+            recipient=event.path if isinstance(event, RcptTo) else "",
+            reply=str(error.reply),
+            reason=error.reason,
+        )
+
+
+_HANDLERS: dict[type, Callable[[SmtpSession, object], Awaitable[None]]] = {
+    Hello: SmtpSession._hello,
+    StartTls: SmtpSession._start_tls,
+    Auth: SmtpSession._auth,
+    AuthResponse: SmtpSession._auth_response,
+    AuthCancelled: SmtpSession._auth_cancelled,
+    MailFrom: SmtpSession._mail_from,
+    RcptTo: SmtpSession._rcpt_to,
+    DataStart: SmtpSession._data_start,
+    Chunk: SmtpSession._chunk,
+    MessageEnd: SmtpSession._message_end,
+    Reset: SmtpSession._reset,
+}  # type: ignore[dict-item]

@@ -1,0 +1,50 @@
+"""Before the first process serves: directories, a certificate, the database, and recovery after a crash."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from posthouse.config.settings import Settings
+from posthouse.directory.sqlite import Directory
+from posthouse.journal.recovery import recover
+from posthouse.runtime.log import log
+from posthouse.runtime.tls import make_self_signed
+from posthouse.store.recovery import find_message
+
+DIRECTORIES = ("journal", "queue/messages", "queue/state", "queue/tmp", "tmp")
+
+
+def prepare(settings: Settings) -> None:
+    """Make what is missing and bring back what the journal has. Raises ``OSError`` naming what can't be made."""
+    data = Path(settings.data_dir)
+    for name in DIRECTORIES:
+        (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(settings.path(settings.mail.root)).mkdir(mode=0o700, parents=True, exist_ok=True)
+    _certificate(settings)
+    asyncio.run(_open_directory(settings))
+    _forget_unfinished(data / "tmp")
+    _recover(settings)
+
+
+def _certificate(settings: Settings) -> None:
+    certificate, key = settings.path(settings.tls.certificate), settings.path(settings.tls.key)
+    if not os.path.exists(certificate) and not os.path.exists(key):
+        make_self_signed(certificate, key, settings.hostname)
+        log.info("certificate-made", certificate=certificate, hostname=settings.hostname, kind="self-signed")
+
+
+async def _open_directory(settings: Settings) -> None:
+    directory = Directory(settings)
+    await directory.open()
+    await directory.close()
+
+
+def _forget_unfinished(directory: Path) -> None:
+    """What was on its way in when we stopped was never acknowledged: its sender has it still."""
+    for entry in os.scandir(directory):
+        os.unlink(entry.path)
+
+
+def _recover(settings: Settings) -> None:
+    report = recover(str(Path(settings.data_dir) / "journal"), find_message)
+    log.info("journal-recovered", report=report)

@@ -1,0 +1,187 @@
+"""Reception: from a client's MAIL FROM to a message that is safe on disk.
+
+What a recipient means is decided at RCPT TO, and whatever can be refused is refused there. At the end of the
+data everything that has a mailbox here is put into it and the rest into the queue, by one commit.
+
+Invariants:
+  1. ``finish`` returns only after the commit: a 250 that follows it is a promise.
+  2. Nobody relays without permission: a recipient elsewhere needs ``Client.may_relay``.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from posthouse.base.clock import Clock
+from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.directory.model import Account, ToHost, ToMailbox
+from posthouse.directory.sqlite import Directory
+from posthouse.journal.content import Content
+from posthouse.message.envelope import Envelope, Recipient
+from posthouse.message.headers import fields, header_end
+from posthouse.message.trace import received_header
+from posthouse.runtime.log import log, new_trace_id
+from posthouse.services.placement import Accepted, Placement
+from posthouse.store.store import Store
+
+HEAD_BYTES = 64 * 1024
+"""How much of a message is looked at for its header fields."""
+MAX_HOPS = 100
+"""More Received fields than this are a loop (RFC 5321 §6.3 asks for at least 100)."""
+
+RELAY_DENIED = Reply(554, "5.7.1", "Relay access denied")
+NOT_YOUR_ADDRESS = Reply(553, "5.7.1", "Sender address rejected: not one of this login's addresses")
+TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: this message is going round in circles")
+MAILBOX_FULL = Reply(452, "4.2.2", "The recipient's mailbox is full")
+NOT_FOR_US = Reply(550, "5.1.1", "No such mailbox here")
+
+
+@dataclass(slots=True)
+class Client:
+    """Who is talking to us, as far as reception needs to know.
+
+    ``with_protocol`` is the word for the Received field (RFC 3848); ``tls`` the version and cipher, or empty.
+    """
+
+    peer: str
+    helo: str = ""
+    with_protocol: str = "SMTP"
+    tls: str = ""
+    login: str = ""
+    is_submission: bool = False
+    is_lmtp: bool = False
+    is_trusted: bool = False
+
+    @property
+    def may_relay(self) -> bool:
+        return bool(self.login) or self.is_trusted
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One message on its way in."""
+
+    client: Client
+    envelope: Envelope
+    size_bytes: int = 0
+    accepted: list[Accepted] = field(default_factory=list)
+    content: Content | None = None
+
+    def close(self) -> None:
+        """Throw away what has come of the message."""
+        if self.content is not None:
+            self.content.close()
+            self.content = None
+
+
+class Reception:
+    """Takes in mail for the mailboxes here, and for elsewhere from those who may send there."""
+
+    def __init__(
+        self, hostname: str, mynetworks: Iterable[str], placement: Placement, clock: Clock, temporary_dir: str
+    ) -> None:
+        self.hostname = hostname
+        self.placement = placement
+        self.directory: Directory = placement.directory
+        self.store: Store = placement.store
+        self.clock = clock
+        self.temporary_dir = temporary_dir
+        self._mynetworks = [ipaddress.ip_network(network, strict=False) for network in mynetworks]
+
+    def is_trusted(self, peer: str) -> bool:
+        """Whether this client may relay without logging in (``[smtp] mynetworks``)."""
+        if not self._mynetworks or peer == "unix":
+            return False
+        address = ipaddress.ip_address(peer)
+        return any(address in network for network in self._mynetworks)
+
+    async def begin(
+        self,
+        client: Client,
+        sender: str,
+        *,
+        size_bytes: int = 0,
+        body: str = "7BIT",
+        smtputf8: bool = False,
+        ret: str = "",
+        envid: str = "",
+    ) -> Transaction:
+        """MAIL FROM. Raises ``Refused`` when the login may not use this sender."""
+        if client.login and sender and not await self.directory.may_send_as(client.login, sender):
+            raise Refused(NOT_YOUR_ADDRESS, f"{client.login} may not send as {sender}")
+        envelope = Envelope(sender, (), new_trace_id(), ret, envid, body, smtputf8, client.login)
+        return Transaction(client, envelope, size_bytes)
+
+    async def add_recipient(
+        self, transaction: Transaction, address: str, notify: frozenset[str] = frozenset(), orcpt: str = ""
+    ) -> None:
+        """RCPT TO. Raises ``Refused`` or ``TryLater``; otherwise the recipient is in."""
+        resolution = await self.directory.resolve(address)
+        client = transaction.client
+        if resolution.relay and (client.is_lmtp or not client.may_relay):
+            raise Refused(NOT_FOR_US if client.is_lmtp else RELAY_DENIED, f"{client.peer} may not relay to {address}")
+        destinations = resolution.destinations
+        if len(destinations) == 1 and isinstance(destinations[0], ToMailbox):
+            await self._check_room(destinations[0].account, transaction.size_bytes)
+        # A branch of an alias that leads nowhere is the queue's: its sender gets a report, the others get the mail.
+        lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
+        recipient = Recipient(address, address, orcpt, notify)
+        transaction.accepted.append(Accepted(recipient, destinations + lost))
+
+    def start_content(self, transaction: Transaction) -> Content:
+        """DATA: where the message's bytes go."""
+        transaction.close()
+        transaction.content = Content(self.temporary_dir)
+        return transaction.content
+
+    async def finish(self, transaction: Transaction) -> None:
+        """The end of the data: durable when this returns. Raises ``Refused`` or ``TryLater``."""
+        content, client, envelope = transaction.content, transaction.client, transaction.envelope
+        assert content is not None
+        content.finish()
+        prefix = self._trace_fields(transaction, content.head(HEAD_BYTES))
+        await self.placement.place(envelope, prefix, content, transaction.accepted)
+        log.info(
+            "message-received",
+            trace=envelope.trace_id,
+            peer=client.peer,
+            login=client.login,
+            sender=envelope.sender,
+            recipients=[accepted.recipient.address for accepted in transaction.accepted],
+            size=content.size,
+        )
+
+    async def _check_room(self, account: Account, size_bytes: int) -> None:
+        if not account.quota:
+            return
+        room = await self.store.quota_room(account.maildir, account.quota)
+        if room is not None and (room <= 0 or room < size_bytes):
+            raise TryLater(f"{account.email} is over its quota", MAILBOX_FULL)
+
+    def _trace_fields(self, transaction: Transaction, head: bytes) -> bytes:
+        """What goes in front of the message. Raises ``Refused`` when it has been through too many hands."""
+        client = transaction.client
+        names = [header.name.lower() for header in fields(head[: header_end(head)])]
+        if names.count(b"received") > MAX_HOPS:
+            raise Refused(TOO_MANY_HOPS, f"more than {MAX_HOPS} Received fields")
+        trace_id, now = transaction.envelope.trace_id, self.clock.now()
+        accepted = transaction.accepted
+        prefix = received_header(
+            client.helo,
+            "",
+            client.peer,
+            self.hostname,
+            client.with_protocol,
+            trace_id,
+            accepted[0].recipient.address if len(accepted) == 1 else "",
+            client.tls,
+            now,
+        )
+        if client.is_submission:
+            # RFC 6409 §8: what a user's program left out is completed.
+            if b"date" not in names:
+                prefix += b"Date: " + now.strftime("%a, %d %b %Y %H:%M:%S +0000").encode() + b"\r\n"
+            if b"message-id" not in names:
+                prefix += f"Message-ID: <{trace_id}@{self.hostname}>\r\n".encode()
+        # A message without any header field starts with its body: an empty line keeps the two apart.
+        return prefix if names or head[:2] == b"\r\n" else prefix + b"\r\n"
