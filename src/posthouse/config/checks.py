@@ -1,0 +1,104 @@
+"""What a setting's value has to be, beyond its type: one line for each setting that has such a rule.
+
+A check is given the value (each item, for a list) and returns what would be right, or an empty string.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from posthouse.config.endpoints import parse_endpoint
+
+Check = Callable[[str | int], str]
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,255}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_RELAYHOST = re.compile(r"(?:\[[^\]\s]+\]|[^\[\]:\s]+)(?::(\d{1,5}))?\Z")
+
+
+def is_hostname(text: str) -> bool:
+    """Whether this is a host's name as RFC 1123 §2.1 has it, and not an address."""
+    return bool(_HOSTNAME.match(text)) and not text.rpartition(".")[2].isdigit()
+
+
+def _hostname(value: str | int) -> str:
+    return "" if is_hostname(str(value)) else "a full host name, as in 'mail.example.com'"
+
+
+def _endpoint(value: str | int) -> str:
+    try:
+        parse_endpoint(str(value))
+    except ValueError:
+        return "'host:port', '[IPv6]:port' or 'unix:/path'"
+    return ""
+
+
+def _network(value: str | int) -> str:
+    try:
+        ipaddress.ip_network(str(value))
+    except ValueError as error:
+        return f"a network as in '192.0.2.0/24' or '2001:db8::/32' ({error})"
+    return ""
+
+
+def _relayhost(value: str | int) -> str:
+    match = _RELAYHOST.match(str(value))
+    if value == "" or (match and int(match[1] or 25) in range(1, 65536)):
+        return ""
+    return "'host', 'host:port' or '[host]:port'"
+
+
+def _url(value: str | int) -> str:
+    return "" if re.match(r"sqlite:[^/?]|sqlite:/[^/]", str(value)) else "'sqlite:PATH'"
+
+
+def _delimiter(value: str | int) -> str:
+    return "" if re.fullmatch(r"[+=_.#-]?", str(value)) else "one of + - = _ . # or empty"
+
+
+def _path(value: str | int) -> str:
+    return "" if value and "\0" not in str(value) else "a path"
+
+
+def _choice(*choices: str) -> Check:
+    return lambda value: "" if value in choices else "one of " + ", ".join(repr(choice) for choice in choices)
+
+
+def _whole(low: int, high: int) -> Check:
+    return lambda value: "" if low <= int(value) <= high else f"a whole number from {low} to {high}"
+
+
+_WEEK = 7 * 86_400
+CHECKS: dict[str, Check] = {
+    "hostname": _hostname,
+    "data_dir": _path,
+    "workers": _whole(0, 1024),
+    **{
+        f"listen.{name}": _endpoint
+        for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
+    },
+    "tls.certificate": _path,
+    "tls.key": _path,
+    "database.url": _url,
+    "smtp.mynetworks": _network,
+    "smtp.max_size_bytes": _whole(1024, 2**40),
+    "smtp.max_recipients": _whole(1, 1_000_000),
+    "smtp.relayhost": _relayhost,
+    "smtp.timeout_seconds": _whole(1, 86_400),
+    "smtp.recipient_delimiter": _delimiter,
+    "smtp.catchall": _choice("after-accounts", "before-accounts"),
+    "imap.timeout_seconds": _whole(1, 86_400),
+    "imap.max_append_bytes": _whole(1024, 2**40),
+    "pop3.timeout_seconds": _whole(1, 86_400),
+    "auth.trusted_networks": _network,
+    "mail.root": _path,
+    "mail.durability": _choice("journal", "fsync"),
+    "mail.minimum_uid": _whole(0, 2**31),
+    "queue.minimum_wait_seconds": _whole(1, _WEEK),
+    "queue.maximum_wait_seconds": _whole(1, _WEEK),
+    "queue.lifetime_seconds": _whole(0, 10 * _WEEK),
+    "queue.connections_per_destination": _whole(1, 10_000),
+    "queue.connections": _whole(1, 10_000),
+    "log.level": _choice("debug", "info", "warning", "error"),
+    "log.format": _choice("auto", "text", "json"),
+}

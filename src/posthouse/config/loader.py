@@ -1,0 +1,231 @@
+"""From a TOML file to ``Settings``, or to everything that is wrong with it at once.
+
+Invariants:
+  1. A problem names the file, the line, the key and what would be right.
+  2. Whatever a file doesn't say has its default; no file at all is a valid configuration.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, cast, get_type_hints
+
+from posthouse.config.checks import CHECKS, is_hostname
+from posthouse.config.settings import Settings
+
+PORTS = {
+    "smtp": 25,
+    "submission": 587,
+    "submissions": 465,
+    "imap": 143,
+    "imaps": 993,
+    "pop3": 110,
+    "pop3s": 995,
+    "lmtp": 24,
+}
+UNPRIVILEGED = {25: 2525, 587: 2587, 465: 2465, 143: 2143, 993: 2993, 110: 2110, 995: 2995, 24: 2424}
+
+_KINDS: dict[Any, str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    tuple[str, ...]: "a list of strings",
+}
+_HEADER = re.compile(r"\s*\[\s*([\w.\s\"'-]+?)\s*\]")
+_KEY = re.compile(r"\s*([\w.\s\"'-]+?)\s*=")
+_AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; ``problems`` has a line for each thing that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(config: str = "", data: str = "", environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a file, or without one the defaults. Raises ``ConfigError``.
+
+    ``config`` and ``data`` are the options of the command line; without them ``POSTHOUSE_CONFIG`` and
+    ``POSTHOUSE_DATA`` count. A ``data_dir`` in the file is relative to the file, all others to where we stand.
+    """
+    path = config or environ.get("POSTHOUSE_CONFIG", "")
+    data = data or environ.get("POSTHOUSE_DATA", "")
+    settings = _read(path) if path else _with_defaults(Settings(), frozenset())
+    if data:
+        settings = dataclasses.replace(settings, data_dir=os.path.abspath(data))
+    return settings
+
+
+def _read(path: str) -> Settings:
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode()
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 at byte {error.start}"]) from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_syntax_problem(path, text, str(error))]) from None
+    reader = _Reader(path, _lines(text))
+    settings = Settings(**reader.table(Settings, document, ""))
+    reader.check_together(settings)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    if settings.data_dir:
+        base = os.path.dirname(os.path.abspath(path))
+        settings = dataclasses.replace(settings, data_dir=os.path.normpath(os.path.join(base, settings.data_dir)))
+    listen = document.get("listen", {})
+    return _with_defaults(settings, frozenset(cast("dict[str, object]", listen)))
+
+
+def _syntax_problem(path: str, text: str, message: str) -> str:
+    at = _AT_LINE.search(message)
+    line = at[1] if at else str(text.count("\n") + 1)
+    return f"{path}:{line}: not TOML: {_AT_LINE.sub('', message).removesuffix(' (at end of document)')}"
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line on which each key or table is first named; near enough for whatever TOML allows."""
+    lines: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            table = _dotted(header[1])
+            lines.setdefault(table, number)
+            table += "."
+        elif key := _KEY.match(line):
+            name = ""
+            for part in _dotted(key[1]).split("."):
+                name = f"{name}.{part}" if name else part
+                lines.setdefault(table + name, number)
+    return lines
+
+
+def _dotted(name: str) -> str:
+    return re.sub(r"[\s\"']", "", name)
+
+
+class _Reader:
+    """Turns tables into dataclasses' arguments and collects what is wrong."""
+
+    def __init__(self, path: str, lines: dict[str, int]) -> None:
+        self.path = path
+        self.lines = lines
+        self.problems: list[str] = []
+
+    def problem(self, key: str, text: str) -> None:
+        line = self.lines.get(key) or self.lines.get(key.rpartition(".")[0]) or 1
+        self.problems.append(f"{self.path}:{line}: {key}: {text}")
+
+    def table(self, kind: type, table: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """The arguments for ``kind`` that ``table`` gives and that are right."""
+        hints = get_type_hints(kind)
+        arguments: dict[str, Any] = {}
+        for name, value in table.items():
+            key = prefix + name
+            if name not in hints:
+                self.problem(key, f"unknown{_nearest(key)}")
+            elif not dataclasses.is_dataclass(hints[name]):
+                accepted = self._value(key, value, hints[name])
+                if accepted is not None:
+                    arguments[name] = accepted
+            elif isinstance(value, dict):
+                inner = cast("dict[str, Any]", value)
+                arguments[name] = hints[name](**self.table(hints[name], inner, f"{key}."))
+            else:
+                self.problem(key, f"expected a table, [{key}], not {value!r}")
+        return arguments
+
+    def _value(self, key: str, value: Any, kind: Any) -> str | int | tuple[str, ...] | None:
+        """The value as the setting has it, or None where it is wrong."""
+        is_list = kind == tuple[str, ...]
+        items = cast("list[Any]", value) if isinstance(value, list) else [value]
+        item_kind = str if is_list else kind
+        if isinstance(value, list) != is_list or any(type(item) is not item_kind for item in items):
+            example = f", as in [{value!r}]" if is_list and isinstance(value, str) else ""
+            self.problem(key, f"expected {_KINDS[kind]}{example}, not {_shown(cast('object', value))}")
+            return None
+        wrong = [(item, right) for item in items if key in CHECKS and (right := CHECKS[key](item))]
+        for item, right in wrong:
+            self.problem(key, f"expected {right}, not {_shown(item)}")
+        if wrong:
+            return None
+        return tuple(items) if is_list else items[0]
+
+    def check_together(self, settings: Settings) -> None:
+        """What is only wrong in company."""
+        if settings.queue.maximum_wait_seconds < settings.queue.minimum_wait_seconds:
+            self.problem("queue.maximum_wait_seconds", "must not be less than queue.minimum_wait_seconds")
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def names(kind: type = Settings, prefix: str = "") -> Iterator[str]:
+    """The dotted name of every setting."""
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from names(cast("type", hint), f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _nearest(key: str) -> str:
+    """The known name nearest to ``key``: a slip of the pen, or right but in the wrong table."""
+    known = list(names())
+    tables = {name.partition(".")[0] for name in known if "." in name}
+    last = key.rpartition(".")[2]
+    found = (
+        difflib.get_close_matches(key, [*known, *tables], 1, 0.75)
+        or [name for name in known if name.rpartition(".")[2] == last]
+        or [
+            name
+            for near in difflib.get_close_matches(last, [name.rpartition(".")[2] for name in known], 1)
+            for name in known
+            if name.rpartition(".")[2] == near
+        ]
+        or difflib.get_close_matches(key, [*known, *tables], 1, 0.0)
+    )
+    return f"; did you mean {found[0]}?"
+
+
+def _with_defaults(settings: Settings, given: frozenset[str]) -> Settings:
+    """Settings whose defaults depend on the machine and on who we are; ``given``: the listeners that stand."""
+    root = os.geteuid() == 0
+    listen = dataclasses.replace(
+        settings.listen,
+        **{name: _default_listener(port, root) for name, port in PORTS.items() if name not in given},
+    )
+    return dataclasses.replace(
+        settings,
+        hostname=settings.hostname or _own_hostname(),
+        data_dir=settings.data_dir or ("/var/lib/posthouse" if root else os.path.abspath("var")),
+        listen=listen,
+    )
+
+
+def _default_listener(port: int, root: bool) -> tuple[str, ...]:
+    if not root:
+        return (f"127.0.0.1:{UNPRIVILEGED[port]}",)
+    if port == PORTS["lmtp"]:
+        return (f"127.0.0.1:{port}",)
+    everywhere = (f"0.0.0.0:{port}",)
+    return (*everywhere, f"[::]:{port}") if os.path.exists("/proc/net/if_inet6") else everywhere
+
+
+def _own_hostname() -> str:
+    # A name that is already full needs no look-up, which can take seconds where DNS is broken.
+    name = socket.gethostname()
+    if "." not in name:
+        name = socket.getfqdn(name)
+    return name.lower() if is_hostname(name) else "localhost"

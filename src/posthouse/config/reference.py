@@ -1,0 +1,85 @@
+"""The settings' reference, made from the dataclasses and their attribute docstrings; and settings as text."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+from typing import Any, cast, get_type_hints
+
+from posthouse.config import settings as settings_module
+from posthouse.config.settings import Settings
+
+_INTRODUCTION = """\
+# Settings
+
+Posthouse needs no configuration file. `--config FILE` or `POSTHOUSE_CONFIG` names one, in TOML; `--data DIR` or
+`POSTHOUSE_DATA` overrides `data_dir`. Unknown keys are errors. Domains, accounts and aliases are not here: they
+live in the database.
+
+This page is generated: `posthouse config reference > docs/settings.md`.
+"""
+_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+
+
+def reference() -> str:
+    """Every setting in Markdown."""
+    docs = _attribute_docs()
+    sections = [_INTRODUCTION, "## Top level\n", *_entries(Settings, docs)]
+    for name, kind in get_type_hints(Settings).items():
+        if dataclasses.is_dataclass(kind):
+            table = cast("type", kind)
+            sections += [f"## [{name}]\n", f"{inspect.getdoc(table)}\n", *_entries(table, docs)]
+    return "\n".join(sections)
+
+
+def _entries(kind: type, docs: dict[tuple[str, str], str]) -> list[str]:
+    hints = get_type_hints(kind)
+    return [
+        f"- **`{field.name}`**{_default(field.default)}: {docs[kind.__name__, field.name]}\n"
+        for field in dataclasses.fields(kind)
+        if not dataclasses.is_dataclass(hints[field.name])
+    ]
+
+
+def _default(value: object) -> str:
+    """The default where the dataclass has it; the docstring says it where it depends on the machine."""
+    return "" if value in ("", ()) else f" = `{_toml(value)}`"
+
+
+def _attribute_docs() -> dict[tuple[str, str], str]:
+    """(class, attribute) to the string that follows the attribute."""
+    docs: dict[tuple[str, str], str] = {}
+    for node in ast.parse(inspect.getsource(settings_module)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for statement, following in zip(node.body, node.body[1:], strict=False):
+            if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+                name = cast("ast.Name", statement.target).id
+                docs[node.name, name] = str(cast("ast.Constant", following.value).value)
+    return docs
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """The effective settings, passwords hidden, ready for JSON."""
+    values = dataclasses.asdict(settings)
+    values["database"]["url"] = _PASSWORD.sub(r"\1:***@", settings.database.url)
+    return values
+
+
+def as_toml(settings: Settings) -> str:
+    """The effective settings as a configuration file, passwords hidden."""
+    values = as_dict(settings)
+    lines = [f"{name} = {_toml(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    for name, value in values.items():
+        if isinstance(value, dict):
+            inner = cast("dict[str, object]", value)
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in inner.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in cast("tuple[object, ...]", value)) + "]"
+    # JSON's strings, numbers and booleans are TOML's, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
