@@ -1,4 +1,4 @@
-"""The content of one message on its way in, from DATA (RFC 5321 §4.5.2) or BDAT (RFC 3030 §2).
+"""The content of a message on the wire, in and out: DATA (RFC 5321 §4.5.2) and BDAT (RFC 3030 §2).
 
 Invariants:
   1. Only CRLF . CRLF ends DATA. Whatever else some server takes for an end stays content, and since every such
@@ -6,7 +6,8 @@ Invariants:
   2. Content is passed on octet for octet or not at all. That goes for NUL too: RFC 5322 §4 has it as obsolete
      syntax that must be accepted, Postfix accepts it; stripping it would break signatures unseen.
   3. How the stream is cut changes neither the content nor the verdict.
-  4. No work by line; no more than four octets are held back.
+  4. Nothing goes out that another server could take for an end before the end: every line ends in CRLF.
+  5. No work by line; no more than four octets are held back.
 """
 
 from posthouse.base.errors import Reply
@@ -15,7 +16,7 @@ from posthouse.protocols.smtp.replies import BARE_NEWLINE, TOO_LARGE
 _END = b"\r\n.\r\n"
 
 
-class Body:
+class IncomingBody:
     """Takes content in as it arrives. ``limit`` is the largest message in octets, 0 for any."""
 
     __slots__ = ("_bare", "_held", "_imagined", "_limit", "size")
@@ -70,3 +71,43 @@ class Body:
             pairs = content.count(b"\r\n")
             self._bare = content.count(b"\n") != pairs or content.count(b"\r") != pairs
         return b"" if self.failure else content
+
+
+class OutgoingBody:
+    """Makes any content fit to be sent, in bulk: lines end in CRLF, the last one too; dots are stuffed for DATA."""
+
+    __slots__ = ("_at_line_start", "_dotted", "_held")
+
+    def __init__(self, *, dotted: bool) -> None:
+        self._dotted = dotted
+        self._at_line_start = True
+        self._held = b""
+
+    def content(self, data: bytes) -> bytes:
+        """The form of ``data`` on the wire, as far as it is certain."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data.endswith(b"\r"):
+            self._held = b"\r"
+            data = data[:-1]
+        return self._clean(data)
+
+    def end(self) -> bytes:
+        """What is still missing: for DATA, the end mark too."""
+        rest = self._clean(b"\r\n" if self._held or not self._at_line_start else b"")
+        return rest + b".\r\n" if self._dotted else rest
+
+    def _clean(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        pairs = data.count(b"\r\n")
+        if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        if self._dotted:
+            first = self._at_line_start and data.startswith(b".")
+            self._at_line_start = data.endswith(b"\n")
+            data = data.replace(b"\r\n.", b"\r\n..")
+            return b"." + data if first else data
+        self._at_line_start = data.endswith(b"\n")
+        return data

@@ -10,7 +10,7 @@ from typing import Final
 from posthouse.base.errors import Reply
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.smtp import events, replies
-from posthouse.protocols.smtp.body import Body
+from posthouse.protocols.smtp.body import IncomingBody
 from posthouse.protocols.smtp.dialogue import Dialogue
 from posthouse.protocols.smtp.events import Event
 from posthouse.protocols.smtp.states import Asked, ServerOptions, State
@@ -28,7 +28,7 @@ class Intake(Dialogue):
         self._greeted = State.NEW  # where the session stands between transactions
         self._recipients = 0
         self._replies_due = 0
-        self._body: Body | None = None
+        self._body: IncomingBody | None = None
         self._void = False  # the driver knows that the message is not to be
         self._chunk_left = 0
         self._chunk_is_last = False

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from posthouse.base.errors import PeerError, Reply
+from posthouse.protocols.smtp import xtext
 
-_HEX_PAIR = re.compile(rb"\+([0-9A-F]{2})")
-_UNICODE_POINT = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _ATOM = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _NOTIFY = {b"SUCCESS": "SUCCESS", b"FAILURE": "FAILURE", b"DELAY": "DELAY"}
 _NEVER = frozenset({"NEVER"})
@@ -67,18 +66,6 @@ def mail_parameters(words: list[bytes]) -> MailParameters:
 def rcpt_parameters(words: list[bytes]) -> RcptParameters:
     """The parameters of RCPT."""
     return _parse(words, RcptParameters(), _RCPT)
-
-
-def xtext(value: bytes, limit: int) -> str:
-    """Decoded xtext (RFC 3461 §4). Only printable characters may come out: it ends up in headers and reports."""
-    if b"+" in value:
-        if value.count(b"+") != len(_HEX_PAIR.findall(value)):
-            raise ValueError("bad xtext")
-        value = _HEX_PAIR.sub(lambda pair: bytes((int(pair[1], 16),)), value)
-    text = value.decode("ascii")
-    if len(value) > limit or not text.isprintable():
-        raise ValueError("bad xtext")
-    return text
 
 
 def _closing_bracket(argument: bytes) -> int:
@@ -158,14 +145,14 @@ def _ret(mail: MailParameters, value: bytes) -> None:
 
 def _envid(mail: MailParameters, value: bytes) -> None:
     """RFC 3461 §4.4: at most 100 characters, not empty."""
-    if not value:
-        raise ValueError("empty")
-    mail.envid = xtext(value, 100)
+    mail.envid = xtext.decode(value)
+    if not 0 < len(mail.envid) <= 100:
+        raise ValueError("bad length")
 
 
 def _auth(mail: MailParameters, value: bytes) -> None:
     """RFC 4954 §5."""
-    mail.auth = xtext(value, 500)
+    mail.auth = xtext.decode(value)
 
 
 def _notify(rcpt: RcptParameters, value: bytes) -> None:
@@ -185,13 +172,7 @@ def _orcpt(rcpt: RcptParameters, value: bytes) -> None:
     kind, semicolon, address = value.partition(b";")
     if not semicolon or not address or len(value) > 500 or not _ATOM.fullmatch(kind):
         raise ValueError("bad orcpt")
-    if kind.lower() == b"utf-8":
-        text = _UNICODE_POINT.sub(lambda point: chr(int(point[1], 16)), address.decode("utf-8"))
-        text.encode("utf-8")  # surrogates can't be written anywhere
-        if not text.isprintable():
-            raise ValueError("bad orcpt")
-    else:
-        text = xtext(address, 500)
+    text = xtext.decode_utf8(address) if kind.lower() == b"utf-8" else xtext.decode(address)
     rcpt.orcpt = f"{kind.decode('ascii')};{text}"
 
 

@@ -19,7 +19,7 @@ from posthouse.base.errors import PeerError, Reply
 from posthouse.message.address import parse_path
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, LineTooLongError, Pause
 from posthouse.protocols.smtp import events, replies
-from posthouse.protocols.smtp.body import Body
+from posthouse.protocols.smtp.body import IncomingBody
 from posthouse.protocols.smtp.capabilities import announcement
 from posthouse.protocols.smtp.events import Event
 from posthouse.protocols.smtp.intake import Intake
@@ -126,7 +126,7 @@ class SmtpServerEngine(Intake):
         """Let the message come."""
         dotted = self._asked is Asked.DATA
         self._answer(Asked.DATA if dotted else Asked.BDAT)
-        self._body = Body(self.options.max_size_bytes, dotted=dotted)
+        self._body = IncomingBody(self.options.max_size_bytes, dotted=dotted)
         if dotted:
             self._put(replies.START_DATA)
             self._state = State.DATA
