@@ -25,6 +25,9 @@ _WORD = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
+_LINE_LENGTH = 78
+_LONGEST_WORD = 320
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderField:
@@ -81,6 +84,29 @@ def unfold(value: bytes) -> bytes:
     if b"\n" in value or b"\r" in value:
         value = _FOLD.sub(b"", value)
     return value.strip(b" \t\r\n")
+
+
+def printable(text: str, *, utf8: bool = False) -> str:
+    """``text`` as it may stand in a field that we write: what is not printable, and without ``utf8`` what is not
+    ASCII, is a question mark."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each if each.isprintable() and (utf8 or each.isascii()) else "?" for each in text)
+
+
+def fold(name: str, words: Iterable[str]) -> str:
+    """A field with its line end, folded at 78 octets wherever that is between words (RFC 5322 §2.1.1, §2.2.3)."""
+    # A line may not be longer than 998 octets, so that a word may have to be torn.
+    pieces = [word[at : at + _LONGEST_WORD] for word in words for at in range(0, len(word), _LONGEST_WORD)]
+    lines: list[str] = []
+    line = " ".join([f"{name}:", *pieces[:1]])
+    for piece in pieces[1:]:
+        if len(f"{line} {piece}".encode()) <= _LINE_LENGTH:
+            line += f" {piece}"
+        else:
+            lines.append(line)
+            line = f"\t{piece}"
+    return "\r\n".join([*lines, line, ""])
 
 
 def decode_words(value: bytes) -> str:
