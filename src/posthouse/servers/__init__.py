@@ -1,0 +1,1 @@
+"""The asyncio drivers of the protocol engines: one session object a connection."""

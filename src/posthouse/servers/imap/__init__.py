@@ -1,0 +1,1 @@
+"""IMAP: the session that drives the engine, and a handler for each command."""

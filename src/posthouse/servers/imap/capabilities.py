@@ -1,0 +1,40 @@
+"""What CAPABILITY says (RFC 3501 §6.1.1). An extension is announced here once its command files exist."""
+
+from collections.abc import Sequence
+from typing import Final
+
+BEFORE_LOGIN: Final = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
+AFTER_LOGIN: Final = (
+    *BEFORE_LOGIN,
+    "UIDPLUS",
+    "NAMESPACE",
+    "UNSELECT",
+    "CHILDREN",
+    "MOVE",
+    "SPECIAL-USE",
+    "CREATE-SPECIAL-USE",
+)
+
+# What ENABLE (RFC 5161) can switch on.
+ENABLEABLE: Final = frozenset[bytes]()
+
+# Where this mechanism may be used, a password may be sent.
+PASSWORD_MECHANISM: Final = "PLAIN"  # noqa: S105
+
+
+def before_login(mechanisms: Sequence[str], *, starttls: bool) -> str:
+    """For a client that may log in by ``mechanisms`` at this moment.
+
+    LOGIN is disabled where a password may not be sent in clear (RFC 3501 §6.2.3).
+    """
+    words = [*BEFORE_LOGIN, *(f"AUTH={mechanism}" for mechanism in mechanisms)]
+    if starttls:
+        words.append("STARTTLS")
+    if PASSWORD_MECHANISM not in mechanisms:
+        words.append("LOGINDISABLED")
+    return " ".join(words)
+
+
+def after_login() -> str:
+    """For a client that has logged in."""
+    return " ".join(AFTER_LOGIN)

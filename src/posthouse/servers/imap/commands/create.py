@@ -1,0 +1,16 @@
+"""CREATE (RFC 3501 §6.3.3), with a special use (RFC 6154 §3)."""
+
+from typing import TYPE_CHECKING
+
+from posthouse.protocols.imap.commands import Create
+from posthouse.protocols.imap.render import Completion, ok
+from posthouse.protocols.imap.wildcards import SEPARATOR
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+
+async def create(session: "ImapSession", command: Create) -> Completion:
+    # A separator at the end only says that there will be names below: RFC 3501 §6.3.3.
+    await session.mailboxes.create(command.mailbox.removesuffix(SEPARATOR), command.special_use)
+    return ok("CREATE completed")

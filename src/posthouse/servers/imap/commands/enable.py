@@ -1,0 +1,17 @@
+"""ENABLE (RFC 5161)."""
+
+from typing import TYPE_CHECKING
+
+from posthouse.protocols.imap.commands import Enable
+from posthouse.protocols.imap.render import Completion, ok
+from posthouse.servers.imap.capabilities import ENABLEABLE
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+
+async def enable(session: "ImapSession", command: Enable) -> Completion:
+    # What is not known is ignored, not refused: RFC 5161 §3.1.
+    enabled = [name for name in command.capabilities if name in ENABLEABLE]
+    session.engine.untagged(b" ".join([b"ENABLED", *enabled]))
+    return ok("ENABLE completed")

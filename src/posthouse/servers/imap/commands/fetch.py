@@ -1,0 +1,65 @@
+"""FETCH (RFC 3501 §6.4.5): a plan, batches of ready-made responses, and large bodies in slices."""
+
+from typing import TYPE_CHECKING, Final
+
+from posthouse.protocols.imap.commands import Fetch
+from posthouse.protocols.imap.render import Completion, ok
+from posthouse.servers.imap.fetchplan import SEEN, FetchPlan, Response
+from posthouse.servers.imap.section import Stretch
+from posthouse.servers.imap.selection import select_messages
+from posthouse.store.fetch import Message
+from posthouse.store.model import Want
+from posthouse.store.view import View
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+SLICE_BYTES: Final = 1 << 20
+
+
+async def fetch(session: "ImapSession", command: Fetch) -> Completion:
+    view = session.selected
+    selection = select_messages(view, command.ranges, uid=command.uid)
+    plan = FetchPlan(command.items, selection.numbers(), uid=command.uid, may_mark=not view.read_only)
+    async for responses in view.fetch(selection.uids, plan.want, plan.render):
+        # What the responses say of \Seen is true before they go out.
+        newly_seen = plan.take_newly_seen()
+        if newly_seen:
+            await view.store_flags(newly_seen, SEEN, "add")
+        await _send(session, view, responses)
+    return ok("FETCH completed")
+
+
+async def _send(session: "ImapSession", view: View, responses: list[Response]) -> None:
+    send = session.engine.send
+    for response in responses:
+        if isinstance(response, bytes):
+            send(response)
+            continue
+        for piece in response:
+            if isinstance(piece, Stretch):
+                await _stream(session, view, piece)
+            else:
+                send(piece)
+    await session.flush()
+
+
+async def _stream(session: "ImapSession", view: View, stretch: Stretch) -> None:
+    """A literal, one slice in memory at a time."""
+    session.engine.send(b"{%d}\r\n" % (stretch.end - stretch.start))
+    for start in range(stretch.start, stretch.end, SLICE_BYTES):
+        end = min(start + SLICE_BYTES, stretch.end)
+        session.engine.send(await _slice(view, stretch.uid, start, end))
+        await session.flush()
+
+
+async def _slice(view: View, uid: int, start: int, end: int) -> bytes:
+    def cut(message: Message) -> bytes:
+        return message.body(start, end)
+
+    async for slices in view.fetch([uid], Want.BODY, cut):
+        for data in slices:
+            if len(data) == end - start:
+                return data.replace(b"\0", b"\x80")
+    # The literal has been announced and can't be completed; any other octets would be read as the message.
+    raise ConnectionAbortedError("a message went away while it was being sent")

@@ -1,0 +1,27 @@
+"""IDLE (RFC 2177): updates go out as they happen, until the client says DONE."""
+
+from typing import TYPE_CHECKING
+
+from posthouse.protocols.imap.commands import Idle, IdleDone
+from posthouse.protocols.imap.render import Completion, bad, ok
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+
+async def idle(session: "ImapSession", _: Idle) -> Completion:
+    session.engine.accept_idle()
+    view = session.view
+    if view is None:
+        event = await session.next_event()
+    else:
+        view.on_change(session.connection.wake)
+        try:
+            # What changed since the last command is news as well.
+            await session.send_updates(expunge=True)
+            while (event := await session.event_or_wake()) is None:
+                await session.send_updates(expunge=True)
+        finally:
+            view.on_change(None)
+    assert isinstance(event, IdleDone), "nothing else can follow IDLE"
+    return ok("IDLE completed") if event.clean else bad("Expected DONE")

@@ -1,0 +1,15 @@
+"""RENAME (RFC 3501 §6.3.5)."""
+
+from typing import TYPE_CHECKING
+
+from posthouse.protocols.imap.commands import Rename
+from posthouse.protocols.imap.render import Completion, ok
+from posthouse.protocols.imap.wildcards import SEPARATOR
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+
+async def rename(session: "ImapSession", command: Rename) -> Completion:
+    await session.mailboxes.rename(command.old, command.new.removesuffix(SEPARATOR))
+    return ok("RENAME completed")

@@ -1,0 +1,146 @@
+"""FETCH, compiled: from its items to what the store shall load and a function that renders a message.
+
+Invariants:
+  1. ``render`` runs in the store's threads and touches nothing but its message and this plan.
+  2. A response is one byte string, made by one formatting operation, unless a Stretch is in it.
+"""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+from posthouse.message.dates import format_internal_date
+from posthouse.protocols.imap.commands import Attribute, Section
+from posthouse.protocols.imap.render import flag_list
+from posthouse.servers.imap.section import Stretch, section_value, section_want
+from posthouse.store.fetch import Message
+from posthouse.store.model import Want
+
+Getter = Callable[[Message], Any]
+Response = bytes | tuple[bytes | Stretch, ...]
+"""What a message gives: one line, or the pieces of one in order."""
+
+SEEN: Final = frozenset({"\\Seen"})
+
+
+def _flags(message: Message) -> bytes:
+    return flag_list(message.flags)
+
+
+def _flags_once_seen(message: Message) -> bytes:
+    return flag_list(message.flags | SEEN)
+
+
+def _internal_date(message: Message) -> bytes:
+    return b'"%b"' % format_internal_date(message.internal_date).encode("ascii")
+
+
+_uid: Final[Getter] = attrgetter("uid")
+
+# Format, what it takes, and how to get it.
+ATTRIBUTES: Final[dict[str, tuple[bytes, Want, Getter]]] = {
+    "UID": (b"UID %d", Want(0), _uid),
+    "FLAGS": (b"FLAGS %b", Want.FLAGS, _flags),
+    "INTERNALDATE": (b"INTERNALDATE %b", Want.DATE, _internal_date),
+    "RFC822.SIZE": (b"RFC822.SIZE %d", Want.SIZE, attrgetter("size")),
+    "ENVELOPE": (b"ENVELOPE %b", Want.ENVELOPE, attrgetter("envelope")),
+    "BODY": (b"BODY %b", Want.STRUCTURE, lambda message: message.structure(False)),
+    "BODYSTRUCTURE": (b"BODYSTRUCTURE %b", Want.STRUCTURE, lambda message: message.structure(True)),
+}
+
+
+class FetchPlan:
+    """``want`` is for the store, ``numbers`` has the sequence number of each UID.
+
+    ``may_mark``: showing a body makes a message \\Seen.
+    """
+
+    __slots__ = (
+        "_formats",
+        "_getters",
+        "_marked_getters",
+        "_marked_template",
+        "_newly_seen",
+        "_numbers",
+        "_template",
+        "may_mark",
+        "want",
+    )
+
+    def __init__(
+        self, items: tuple[Attribute | Section, ...], numbers: Mapping[int, int], *, uid: bool, may_mark: bool
+    ) -> None:
+        self._numbers = numbers
+        self._newly_seen: list[int] = []
+        self.want = Want(0)
+        self._formats: list[bytes] = []
+        self._getters: list[Getter] = []
+        # RFC 3501 §6.4.8: responses to a UID command carry the UID.
+        if uid and Attribute("UID") not in items:
+            items = (Attribute("UID"), *items)
+        for item in items:
+            self._add(item)
+        self._template = self._marked_template = _template(self._formats)
+        self._marked_getters = self._getters
+        self.may_mark = may_mark and any(isinstance(item, Section) and not item.peek for item in items)
+        if self.may_mark:
+            self._plan_marking()
+
+    def render(self, message: Message) -> Response:
+        """The response for one message."""
+        template, getters = self._template, self._getters
+        if self.may_mark and "\\Seen" not in message.flags:
+            self._newly_seen.append(message.uid)
+            template, getters = self._marked_template, self._marked_getters
+        values = [get(message) for get in getters]
+        number = self._numbers[message.uid]
+        if Stretch in map(type, values):
+            return _pieces(template, [number, *values])
+        return template % (number, *values)
+
+    def take_newly_seen(self) -> list[int]:
+        """The UIDs of messages rendered as \\Seen that had not been, since the last call.
+
+        The store's threads may be adding to the list meanwhile, at its end.
+        """
+        taken = self._newly_seen[:]
+        del self._newly_seen[: len(taken)]
+        return taken
+
+    def _add(self, item: Attribute | Section) -> None:
+        if isinstance(item, Attribute):
+            form, want, getter = ATTRIBUTES[item.name]
+        else:
+            form = item.label.replace(b"%", b"%%") + b" %b"
+            want, getter = section_want(item), _section_getter(item)
+        self._formats.append(form)
+        self._getters.append(getter)
+        self.want |= want
+
+    def _plan_marking(self) -> None:
+        """The flags are part of the response where they change (RFC 3501 §6.4.5)."""
+        self.want |= Want.FLAGS
+        self._marked_getters = [_flags_once_seen if getter is _flags else getter for getter in self._getters]
+        if self._marked_getters == self._getters:
+            self._marked_getters.append(_flags_once_seen)
+            self._marked_template = _template([*self._formats, b"FLAGS %b"])
+
+
+def _template(formats: list[bytes]) -> bytes:
+    return b"* %%d FETCH (%b)\r\n" % b" ".join(formats)
+
+
+def _section_getter(section: Section) -> Getter:
+    return lambda message: section_value(message, section)
+
+
+def _pieces(template: bytes, values: list[Any]) -> Response:
+    """The line, cut where a Stretch goes."""
+    # No other value and no label can hold the mark: both are free of NUL (RFC 3501 §9).
+    line = template % tuple(b"\0" if isinstance(value, Stretch) else value for value in values)
+    stretches = [value for value in values if isinstance(value, Stretch)]
+    head, *rest = line.split(b"\0")
+    pieces: list[bytes | Stretch] = [head]
+    for stretch, text in zip(stretches, rest, strict=True):
+        pieces += (stretch, text)
+    return tuple(pieces)

@@ -1,0 +1,66 @@
+"""Which handler runs which command."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.render import Completion
+from posthouse.servers.imap.commands.append import append
+from posthouse.servers.imap.commands.authenticate import authenticate
+from posthouse.servers.imap.commands.capability import capability
+from posthouse.servers.imap.commands.close import close
+from posthouse.servers.imap.commands.copy import copy, move
+from posthouse.servers.imap.commands.create import create
+from posthouse.servers.imap.commands.delete import delete
+from posthouse.servers.imap.commands.enable import enable
+from posthouse.servers.imap.commands.expunge import expunge
+from posthouse.servers.imap.commands.fetch import fetch
+from posthouse.servers.imap.commands.id import identify
+from posthouse.servers.imap.commands.idle import idle
+from posthouse.servers.imap.commands.list import list_mailboxes
+from posthouse.servers.imap.commands.login import login
+from posthouse.servers.imap.commands.logout import logout
+from posthouse.servers.imap.commands.namespace import namespace
+from posthouse.servers.imap.commands.noop import check, noop
+from posthouse.servers.imap.commands.rename import rename
+from posthouse.servers.imap.commands.search import search
+from posthouse.servers.imap.commands.select import select
+from posthouse.servers.imap.commands.starttls import starttls
+from posthouse.servers.imap.commands.status import status
+from posthouse.servers.imap.commands.store import store
+from posthouse.servers.imap.commands.subscribe import subscribe
+
+if TYPE_CHECKING:
+    from posthouse.servers.imap.session import ImapSession
+
+Handler = Callable[["ImapSession", Any], Awaitable[Completion | None]]
+"""Takes the command whose type it is registered for."""
+
+HANDLERS: Final[dict[type[commands.Command], Handler]] = {
+    commands.AppendStart: append,
+    commands.Authenticate: authenticate,
+    commands.Capability: capability,
+    commands.Check: check,
+    commands.Close: close,
+    commands.Copy: copy,
+    commands.Create: create,
+    commands.Delete: delete,
+    commands.Enable: enable,
+    commands.Expunge: expunge,
+    commands.Fetch: fetch,
+    commands.Id: identify,
+    commands.Idle: idle,
+    commands.List: list_mailboxes,
+    commands.Login: login,
+    commands.Logout: logout,
+    commands.Move: move,
+    commands.Namespace: namespace,
+    commands.Noop: noop,
+    commands.Rename: rename,
+    commands.Search: search,
+    commands.Select: select,
+    commands.StartTls: starttls,
+    commands.Status: status,
+    commands.Store: store,
+    commands.Subscribe: subscribe,
+}

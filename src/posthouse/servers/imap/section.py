@@ -1,0 +1,91 @@
+"""BODY[…] of FETCH: which octets of a message a section means (RFC 3501 §6.4.5).
+
+Runs in the store's threads. What is larger than STREAM_BYTES is not loaded: a Stretch stands for it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from posthouse.message import headers
+from posthouse.protocols.imap.commands import Section
+from posthouse.protocols.imap.render import NIL, literal
+from posthouse.store.fetch import Message
+from posthouse.store.model import Want
+
+STREAM_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Octets of a message that are to be sent in slices, as a literal."""
+
+    uid: int
+    start: int
+    end: int
+
+
+def section_want(section: Section) -> Want:
+    """What of the message the section will touch."""
+    if section.part:
+        return Want.STRUCTURE | Want.BODY
+    if section.text.startswith("HEADER"):
+        return Want.HEADER
+    return Want.HEADER | Want.BODY if section.text else Want.BODY
+
+
+def section_value(message: Message, section: Section) -> bytes | Stretch:
+    """The section as a literal or a Stretch; NIL where the message has no such part."""
+    if section.text.startswith("HEADER"):
+        header = _header(message, section)
+        return NIL if header is None else literal(_partial(_selected(header, section), section))
+    bounds = _bounds(message, section)
+    if bounds is None:
+        return NIL
+    start = min(bounds[0] + section.start, bounds[1])
+    end = bounds[1] if section.length is None else min(start + section.length, bounds[1])
+    if end - start > STREAM_BYTES:
+        return Stretch(message.uid, start, end)
+    return literal(message.body(start, end) if end > start else b"")
+
+
+def _header(message: Message, section: Section) -> bytes | None:
+    """The header section of the message, or of the message that a part is."""
+    if not section.part:
+        return message.header()
+    part = message.part().find(section.part)
+    if part is None or part.message is None:
+        return None
+    return message.body(part.message.header_start, part.message.body_start)
+
+
+def _selected(header: bytes, section: Section) -> bytes:
+    """The fields that HEADER.FIELDS or HEADER.FIELDS.NOT asks for, and the blank line (RFC 3501 §6.4.5)."""
+    if section.text == "HEADER":
+        return header
+    wanted = section.text == "HEADER.FIELDS"
+    kept = [
+        header[field.start : field.end]
+        for field in headers.iterate(header)
+        if (field.name.lower() in section.fields) is wanted
+    ]
+    return b"".join([*kept, b"\r\n"])
+
+
+def _partial(data: bytes, section: Section) -> bytes:
+    if section.length is None:
+        return data
+    return data[section.start : section.start + section.length]
+
+
+def _bounds(message: Message, section: Section) -> tuple[int, int] | None:
+    """Where the section's octets are in the message."""
+    if not section.part:
+        return len(message.header()) if section.text else 0, message.size
+    part = message.part().find(section.part)
+    if part is None:
+        return None
+    if section.text == "MIME":
+        return part.header_start, part.body_start
+    if section.text == "TEXT":
+        return None if part.message is None else (part.message.body_start, part.message.body_end)
+    return part.body_start, part.body_end

@@ -1,0 +1,209 @@
+"""One IMAP connection: pulls commands from the engine, runs their handlers, sends updates and completions.
+
+Invariants:
+  1. Updates go out before the tagged response, and no EXPUNGE during FETCH, STORE or SEARCH (RFC 3501 §7.4.1).
+  2. Output is gathered and written once before each wait; nothing is held that the client doesn't read.
+  3. A bug in a handler costs its command, not the session.
+"""
+
+import ssl
+from dataclasses import dataclass
+
+from posthouse.base.errors import PosthouseError, Refused
+from posthouse.directory.sqlite import Directory
+from posthouse.protocols.engine import NEED_DATA, Pause
+from posthouse.protocols.imap.commands import Command, Event, Fetch, Search, Store
+from posthouse.protocols.imap.engine import ImapServerEngine
+from posthouse.protocols.imap.render import Completion, flag_list
+from posthouse.protocols.imap.states import Limits, State
+from posthouse.runtime.connection import Connection
+from posthouse.runtime.log import log, new_trace_id
+from posthouse.servers.imap import capabilities, failures
+from posthouse.servers.imap.handlers import HANDLERS
+from posthouse.services.login import Login
+from posthouse.store import store
+from posthouse.store.account import AccountStore
+from posthouse.store.model import Changes
+from posthouse.store.view import View
+
+GREETING_WORDS = "Posthouse is ready"
+
+
+@dataclass(frozen=True, slots=True)
+class ImapService:
+    """What all IMAP sessions of a process share."""
+
+    login: Login
+    directory: Directory
+    store: store.Store
+    tls: ssl.SSLContext | None
+    limits: Limits
+    timeout_seconds: float
+    temporary_dir: str
+
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection until it ends."""
+        await ImapSession(self, connection).run()
+
+
+class SessionOverError(Exception):
+    """The connection ended, or is to end, in the middle of a command."""
+
+
+class ImapSession:
+    """The state of one connection. Handlers use ``engine`` to speak and ``store`` and ``view`` to act."""
+
+    __slots__ = ("connection", "engine", "failed_logins", "login", "service", "store", "view")
+
+    def __init__(self, service: ImapService, connection: Connection) -> None:
+        connection.timeout_seconds = service.timeout_seconds
+        self.service = service
+        self.connection = connection
+        self.engine = ImapServerEngine(service.limits)
+        self.login = ""
+        self.failed_logins = 0
+        self.store: AccountStore | None = None
+        self.view: View | None = None
+
+    async def run(self) -> None:
+        """Greet, then serve commands until the client or the server has had enough."""
+        self.engine.untagged(f"OK [CAPABILITY {self.capability()}] {GREETING_WORDS}".encode())
+        try:
+            while True:
+                event = await self.next_event()
+                assert isinstance(event, Command), "an event without its command"
+                await self._perform(event)
+        except SessionOverError:
+            pass
+        except TimeoutError:
+            self.engine.bye("Autologout, silent for too long")
+            self.connection.write(self.engine.data_to_send())
+        finally:
+            self.unselect()
+
+    async def next_event(self) -> Event:
+        """The next event; raises SessionOverError when there is none to come."""
+        while True:
+            event = await self.event_or_wake()
+            if event is not None:
+                return event
+
+    async def event_or_wake(self) -> Event | None:
+        """The next event, or None when the connection was woken while waiting for it."""
+        engine = self.engine
+        while True:
+            event = engine.next_event()
+            if event is not NEED_DATA:
+                assert not isinstance(event, Pause), "a command was left without its completion"
+                return event
+            await self.flush()
+            if engine.closed:
+                raise SessionOverError
+            data = await self.connection.read()
+            if data is not None:
+                engine.receive(data)
+            elif not self.connection.draining:
+                return None
+            else:
+                engine.bye("This server is restarting")
+
+    async def flush(self) -> None:
+        """Write what has been said so far, and wait while the client is slow to read."""
+        data = self.engine.data_to_send()
+        if data:
+            self.connection.write(data)
+            await self.connection.drain()
+
+    # Commands.
+
+    async def _perform(self, command: Command) -> None:
+        view = self.view
+        try:
+            completion = await HANDLERS[type(command)](self, command)
+        except PosthouseError as error:
+            self._log_failure(command, error)
+            completion = failures.completion(error, command)
+        except (SessionOverError, ConnectionError, TimeoutError):
+            raise
+        except Exception:  # noqa: BLE001 - a bug of ours ends the command, not the session
+            trace = new_trace_id()
+            log.exception("imap-failed", trace=trace, login=self.login, command=type(command).__name__)
+            completion = failures.bug(trace)
+        if completion is not None:
+            await self._finish(command, completion, view)
+
+    async def _finish(self, command: Command, completion: Completion, view_before: View | None) -> None:
+        """Updates, then the completion. A mailbox that was selected just now has none yet."""
+        if self.view is not None and self.view is view_before:
+            by_number = isinstance(command, Fetch | Store | Search) and not command.uid
+            try:
+                await self.send_updates(expunge=not by_number)
+            except PosthouseError as error:
+                self._log_failure(command, error)
+        self.engine.complete(completion)
+
+    def _log_failure(self, command: Command, error: PosthouseError) -> None:
+        name, peer = type(command).__name__.lower(), self.connection.peer
+        if isinstance(error, Refused):
+            log.info("imap-refused", login=self.login, peer=peer, command=name, reason=error.reason)
+        else:
+            log.warning("imap-unavailable", login=self.login, peer=peer, command=name, reason=error.reason)
+
+    # What handlers share.
+
+    def capability(self) -> str:
+        """What this client is told of our capabilities now."""
+        if self.engine.state is not State.NOT_AUTHENTICATED:
+            return capabilities.after_login()
+        return capabilities.before_login(self.mechanisms(), starttls=self.offers_starttls)
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms that may be used on this connection."""
+        return self.service.login.mechanisms(self.connection.is_tls, self.connection.peer)
+
+    @property
+    def offers_starttls(self) -> bool:
+        return self.service.tls is not None and not self.connection.is_tls
+
+    @property
+    def mailboxes(self) -> AccountStore:
+        """The mailboxes of the account that is logged in."""
+        assert self.store is not None, "allowed in a state without an account"
+        return self.store
+
+    @property
+    def selected(self) -> View:
+        """The selected mailbox."""
+        assert self.view is not None, "allowed in a state without a mailbox"
+        return self.view
+
+    def select(self, view: View) -> None:
+        """Enter the selected state."""
+        self.view = view
+        self.engine.state = State.SELECTED
+
+    def unselect(self) -> None:
+        """Leave the selected state, where it is that."""
+        if self.view is not None:
+            self.view.close()
+            self.view = None
+            if self.engine.state is State.SELECTED:
+                self.engine.state = State.AUTHENTICATED
+
+    async def send_updates(self, *, expunge: bool) -> None:
+        """Say what has changed in the selected mailbox (RFC 3501 §7)."""
+        changes = await self.selected.refresh(expunge=expunge)
+        self.engine.send(update_lines(changes))
+
+
+def update_lines(changes: Changes) -> bytes:
+    """EXPUNGE, EXISTS, RECENT and FETCH FLAGS responses."""
+    lines = [b"* %d EXPUNGE\r\n" % number for number in changes.expunged]
+    if changes.exists is not None:
+        lines.append(b"* %d EXISTS\r\n" % changes.exists)
+    if changes.recent is not None:
+        lines.append(b"* %d RECENT\r\n" % changes.recent)
+    lines += [
+        b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, uid, flag_list(flags)) for number, uid, flags in changes.flags
+    ]
+    return b"".join(lines)
