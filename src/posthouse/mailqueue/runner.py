@@ -44,14 +44,10 @@ Reporter = Callable[[QueuedMessage, Sequence[int]], Awaitable[None]]
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A claim and the attempts that share it, of which ``delivering`` have no outcome yet.
-
-    ``settling`` guards the message's state.
-    """
+    """A claim and the attempts that share it. ``settling`` guards the message's state."""
 
     claim: Claim
     users: int = 0
-    delivering: int = 0
     is_gone: bool = False
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -82,6 +78,7 @@ class Runner:
         self._known: set[str] = set()
         self._held: dict[str, _Held] = {}
         self._woken: set[str] = set()
+        self._without_outcome: dict[str, set[Job]] = {}
         self._unsaved: dict[str, MessageState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
@@ -248,6 +245,7 @@ class Runner:
     def _start_due(self) -> None:
         now = self._clock.now().timestamp()
         while not self._draining and (job := self._schedule.take(now)) is not None:
+            self._without_outcome.setdefault(job.message, set()).add(job)
             task = asyncio.create_task(self._work(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -264,8 +262,16 @@ class Runner:
             log.error("queue-attempt-broken", trace=job.message, route=str(job.route), exc_info=failure)
             self._put_again(job, self._policy.minimum_wait_seconds)
         finally:
+            self._has_outcome(job)
             self._schedule.release(job)
             self._stirred.set()
+
+    def _has_outcome(self, job: Job) -> None:
+        """The job has no more to say; called a second time it changes nothing."""
+        others = self._without_outcome.get(job.message, set())
+        others.discard(job)
+        if not others:
+            self._without_outcome.pop(job.message, None)
 
     def _hold(self, job: Job) -> _Held | None:
         """The message with its lock; None when there is nothing to do now."""
@@ -309,13 +315,10 @@ class Runner:
         pending = (
             [] if state.deleted else sorted(place for place in job.recipients if state.recipients[place].is_pending)
         )
-        held.delivering += 1
-        try:
-            outcomes, remaining = await check_routes(self._route, message, pending, job.route)
-            if remaining:
-                outcomes |= zip(remaining, await self._deliver(message, remaining, job.route), strict=True)
-        finally:
-            held.delivering -= 1
+        outcomes, remaining = await check_routes(self._route, message, pending, job.route)
+        if remaining:
+            outcomes |= zip(remaining, await self._deliver(message, remaining, job.route), strict=True)
+        self._has_outcome(job)
         async with held.settling:
             if held.is_gone:
                 return
@@ -346,7 +349,8 @@ class Runner:
         message = held.claim.message
         state = message.state
         # Reports wait for the last of the attempts that run together: one report instead of one a route.
-        if not held.delivering and not state.deleted and any(recipient.owed for recipient in state.recipients):
+        is_last = message.id not in self._without_outcome
+        if is_last and not state.deleted and any(recipient.owed for recipient in state.recipients):
             is_changed |= await self._make_report(message)
         if state.is_done:
             held.is_gone = await self._remove(message)

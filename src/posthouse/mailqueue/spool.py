@@ -30,7 +30,6 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Gone, Put
 from posthouse.mailqueue.state import MessageState, RecipientState
@@ -159,11 +158,6 @@ class Spool:
             prefix=b"%b\n%b" % (head, header_prefix),
         )
 
-    async def submit(self, journal: Journal, envelope: Envelope, message: bytes, *, now: datetime) -> None:
-        """Commit a message of our own making (in CRLF) to the queue."""
-        put = self.plan(envelope, header_prefix=b"", now=now, content_size=len(message))
-        await journal.commit(Content.of(message), [put])
-
     # Reading.
 
     def names(self) -> Iterator[str]:
@@ -271,7 +265,7 @@ class Spool:
         line = _first_line(descriptor)
         try:
             head = _decode_head(line)
-        except (msgspec.MsgspecError, UnicodeError) as failure:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as failure:
             raise CorruptMessageError(f"its envelope can't be read: {failure}") from None
         size_bytes = os.fstat(descriptor).st_size - len(line) - 1
         if head.size_bytes not in (-1, size_bytes):
@@ -292,7 +286,7 @@ class Spool:
             reason = f"{len(state.recipients)} recipients where the message has {recipients}"
         except FileNotFoundError:
             return MessageState([RecipientState() for _ in range(recipients)])
-        except (msgspec.MsgspecError, UnicodeError) as failure:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as failure:
             reason = str(failure)
         except OSError as failure:
             if failure.errno not in _FOREIGN:

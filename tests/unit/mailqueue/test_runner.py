@@ -1,0 +1,430 @@
+"""mailqueue/runner.py: a real spool and journal, a clock that stands still, couriers that do as they are told."""
+
+import asyncio
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from posthouse.base.clock import FakeClock
+from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.config.settings import QueuePolicy
+from posthouse.journal.content import Content
+from posthouse.journal.journal import Journal
+from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
+from posthouse.mailqueue.runner import Runner
+from posthouse.mailqueue.spool import BusyError, Spool
+from posthouse.message.envelope import Envelope, Recipient
+from posthouse.runtime.watch import Watch
+
+OK = Reply(250, "2.0.0", "ok")
+LATER = Reply(450, "4.2.1", "greylisted")
+NEVER = Reply(550, "5.1.1", "no such user")
+POLICY = QueuePolicy(minimum_wait_seconds=300, maximum_wait_seconds=4000, lifetime_seconds=86_400)
+TEXT = b"Subject: hi\r\n\r\nbody\r\n"
+
+
+class World:
+    """A queue with everything around it; ``answers`` says what becomes of each address."""
+
+    def __init__(self, directory):
+        self.spool = Spool(os.path.join(directory, "queue"))
+        self.spool.prepare()
+        self.journal = Journal(os.path.join(directory, "journal"))
+        self.journal.start()
+        self.clock = FakeClock()
+        self.answers = {}
+        self.attempts = []
+        self.reports = []
+        self.report_error = None
+        self.routes = {}
+        self.runner = self.new_runner()
+
+    def new_runner(self, watch=None):
+        self.runner = Runner(
+            self.spool, self.journal, watch, POLICY, self.clock, self.route, {"smtp": self}, self.report
+        )
+        return self.runner
+
+    def run(self):
+        asyncio.run(self.runner.run_once())
+
+    def later(self, seconds=300):
+        self.clock.advance(seconds)
+        self.run()
+
+    def enqueue(self, *recipients, sender="alice@example.test", trace_id="m1"):
+        recipients = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients)
+        envelope = Envelope(sender, recipients, trace_id)
+        put = self.spool.plan(envelope, header_prefix=b"", now=self.clock.now(), content_size=len(TEXT))
+        self.journal.commit_blocking(Content.of(TEXT), [put])
+
+    @contextmanager
+    def changing(self, name="m1"):
+        with self.spool.claim(name) as claim:
+            yield claim.message.state
+            self.spool.save(claim.message)
+        self.spool.wake(name)
+
+    def state(self, name="m1"):
+        return self.spool.load(name).state
+
+    def left(self):
+        return sorted(self.spool.names())
+
+    async def route(self, address):
+        route = self.routes.get(address, Route("smtp", address.partition("@")[2]))
+        if isinstance(route, Exception):
+            raise route
+        return route
+
+    async def deliver(self, message, recipients, destination):
+        with message.open() as file:
+            assert file.read() == TEXT
+        self.attempts.append((destination, [recipient.address for recipient in recipients]))
+        answer = [self.answers.get(recipient.address, Delivered(OK, "mx.example")) for recipient in recipients]
+        for one in answer:
+            if isinstance(one, Exception):
+                raise one
+            if isinstance(one, asyncio.Event):
+                await one.wait()
+        return [Delivered(OK, "mx.example") if isinstance(one, asyncio.Event) else one for one in answer]
+
+    async def report(self, message, places):
+        if self.report_error is not None:
+            raise self.report_error
+        assert self.spool.load(message.id) is not None
+        self.reports.append(
+            [(message.envelope.recipients[place].address, message.state.recipients[place].owed) for place in places]
+        )
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(str(tmp_path))
+    yield world
+    world.journal.close()
+
+
+def test_a_delivered_message_leaves_the_queue(world):
+    world.enqueue("bob@a.example")
+    world.run()
+    assert world.attempts == [("a.example", ["bob@a.example"])]
+    assert world.left() == []
+    assert world.reports == []
+
+
+def test_recipients_of_one_destination_go_together(world):
+    world.enqueue("a@a.example", "b@b.example", "c@a.example")
+    world.run()
+    assert sorted(world.attempts) == [("a.example", ["a@a.example", "c@a.example"]), ("b.example", ["b@b.example"])]
+
+
+def test_only_the_deferred_recipient_is_tried_again_and_waits_longer_each_time(world):
+    world.answers["late@a.example"] = Deferred(LATER, "mx.example")
+    world.enqueue("late@a.example", "bob@a.example")
+    world.run()
+    assert world.left() == ["m1"]
+    world.attempts.clear()
+    for wait in (300, 600, 1200):
+        world.later(wait - 1)
+        assert world.attempts == []
+        world.later(1)
+        assert world.attempts == [("a.example", ["late@a.example"])]
+        world.attempts.clear()
+    del world.answers["late@a.example"]
+    world.later(2400)
+    assert world.left() == []
+
+
+def test_the_reply_is_remembered(world):
+    world.answers["late@a.example"] = Deferred(LATER, "mx.example")
+    world.enqueue("late@a.example")
+    world.run()
+    state = world.state().recipients[0]
+    assert (state.attempts, state.reply, state.remote) == (1, LATER, "mx.example")
+
+
+def test_a_refused_recipient_is_reported_once_and_done(world):
+    world.answers["no@a.example"] = Failed(NEVER, "mx.example")
+    world.enqueue("no@a.example", "bob@a.example")
+    world.run()
+    assert world.reports == [[("no@a.example", "failed")]]
+    assert world.left() == []
+
+
+def test_failures_at_several_destinations_make_one_report(world):
+    world.answers |= {"no@a.example": Failed(NEVER), "no@b.example": Failed(NEVER)}
+    world.enqueue("no@a.example", "no@b.example")
+    world.run()
+    assert [address for report in world.reports for address, _ in sorted(report)] == ["no@a.example", "no@b.example"]
+    assert len(world.reports) == 1
+
+
+def test_a_report_on_one_recipient_does_not_wait_for_another_that_is_deferred(world):
+    world.answers |= {"no@a.example": Failed(NEVER), "late@b.example": Deferred(LATER)}
+    world.enqueue("no@a.example", "late@b.example")
+    world.run()
+    assert world.reports == [[("no@a.example", "failed")]]
+    world.later()
+    assert len(world.reports) == 1
+
+
+def test_a_message_with_the_null_sender_is_never_reported_on(world):
+    """RFC 5321 §6.1"""
+    world.answers["no@a.example"] = Failed(NEVER)
+    world.enqueue("no@a.example", sender="")
+    world.run()
+    assert world.reports == []
+    assert world.left() == []
+
+
+def test_a_report_that_cannot_be_made_is_owed_until_it_can(world):
+    world.answers["no@a.example"] = Failed(NEVER)
+    world.report_error = OSError("disk full")
+    world.enqueue("no@a.example")
+    world.run()
+    assert world.left() == ["m1"]
+    assert world.state().recipients[0].owed == "failed"
+    world.report_error = None
+    world.new_runner()
+    world.later()
+    assert world.attempts == [("a.example", ["no@a.example"])]
+    assert world.reports == [[("no@a.example", "failed")]]
+    assert world.left() == []
+
+
+@pytest.mark.parametrize(
+    ("notify", "outcome", "reports"),
+    [
+        ({"NEVER"}, Failed(NEVER), []),
+        ({"SUCCESS"}, Failed(NEVER), []),
+        ({"FAILURE"}, Failed(NEVER), ["failed"]),
+        ({"SUCCESS"}, Delivered(OK, "mx.example"), ["relayed"]),
+        ({"SUCCESS"}, Delivered(OK, "mx.example", dsn_passed_on=True), []),
+        ({"SUCCESS"}, Delivered(OK), ["delivered"]),
+        ({"FAILURE"}, Delivered(OK, "mx.example"), []),
+    ],
+)
+def test_reports_follow_notify(world, notify, outcome, reports):
+    """RFC 3461 §5.2"""
+    world.answers["bob@a.example"] = outcome
+    world.enqueue(Recipient("bob@a.example", notify=frozenset(notify)))
+    world.run()
+    assert [owed for report in world.reports for _, owed in report] == reports
+    assert world.left() == []
+
+
+def test_a_message_that_is_too_old_fails_with_the_last_reply(world):
+    world.answers["late@a.example"] = Deferred(LATER)
+    world.enqueue("late@a.example")
+    for _ in range(3):
+        world.later(86_400 / 2)
+    assert [owed for report in world.reports for _, owed in report] == ["delayed", "failed"]
+    assert world.left() == []
+
+
+def test_the_sender_is_warned_of_a_delay_once(world):
+    world.answers["late@a.example"] = Deferred(LATER)
+    world.enqueue("late@a.example", Recipient("quiet@a.example", notify=frozenset({"FAILURE"})))
+    world.answers["quiet@a.example"] = Deferred(LATER)
+    for _ in range(5):
+        world.later(4 * 3600)
+        world.new_runner()
+    assert world.reports == [[("late@a.example", "delayed")]]
+
+
+def test_a_crash_after_delivery_and_before_removal_costs_a_duplicate_at_most(world):
+    world.enqueue("bob@a.example")
+
+    async def crash():
+        removing = asyncio.Event()
+
+        async def remove(message, journal):
+            removing.set()
+            await asyncio.Event().wait()
+
+        world.spool.remove = remove
+        task = asyncio.create_task(world.runner.run_once())
+        await removing.wait()
+        task.cancel()
+
+    asyncio.run(crash())
+    del world.spool.remove
+    assert world.left() == ["m1"]
+    world.new_runner()
+    world.run()
+    assert world.attempts == [("a.example", ["bob@a.example"])] * 2
+    assert world.left() == []
+
+
+def test_who_has_it_already_does_not_get_it_again_after_a_crash_during_the_others_attempt(world):
+    async def crash():
+        world.answers["slow@b.example"] = asyncio.Event()
+        world.enqueue("bob@a.example", "slow@b.example")
+        task = asyncio.create_task(world.runner.run_once())
+        while world.state().recipients[0].is_pending:
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    asyncio.run(crash())
+    world.attempts.clear()
+    world.answers.clear()
+    world.new_runner()
+    world.run()
+    assert world.attempts == [("b.example", ["slow@b.example"])]
+    assert world.left() == []
+
+
+def test_a_courier_that_breaks_defers_and_stops_nothing(world):
+    world.answers["bug@a.example"] = RuntimeError("bug")
+    world.enqueue("bug@a.example", trace_id="m1")
+    world.enqueue("bob@b.example", trace_id="m2")
+    world.run()
+    assert world.left() == ["m1"]
+    assert world.state().recipients[0].reply.code == 451
+
+
+@pytest.mark.parametrize(("error", "left"), [(Refused(NEVER), []), (TryLater("no database"), ["m1"])])
+def test_an_address_that_has_no_route_fails_or_waits_as_routing_says(world, error, left):
+    world.routes["bob@a.example"] = error
+    world.enqueue("bob@a.example")
+    world.run()
+    assert world.attempts == []
+    assert world.left() == left
+    assert len(world.reports) == 1 - len(left)
+
+
+def test_a_route_that_has_changed_meanwhile_is_followed(world):
+    world.answers["bob@a.example"] = Deferred(LATER)
+    world.enqueue("bob@a.example")
+    world.run()
+    world.answers.clear()
+    world.routes["bob@a.example"] = Route("smtp", "elsewhere.example")
+    world.later()
+    assert world.attempts[1:] == [("elsewhere.example", ["bob@a.example"])]
+    assert world.left() == []
+
+
+def test_an_unreachable_destination_is_left_alone_for_a_while(world):
+    unreachable = Deferred(Reply(451, "4.4.1", "no answer"), unreachable=True)
+    world.answers |= {f"u{number}@a.example": unreachable for number in range(3)}
+    world.enqueue("u0@a.example")
+    world.run()
+    world.enqueue("u1@a.example", trace_id="m2")
+    world.enqueue("bob@b.example", trace_id="m3")
+    world.run()
+    assert [destination for destination, _ in world.attempts] == ["a.example", "b.example"]
+    world.answers.clear()
+    world.later()
+    assert world.left() == []
+
+
+def test_a_held_message_waits_until_it_is_released(world):
+    world.enqueue("bob@a.example")
+    with world.changing() as state:
+        state.hold = True
+    world.later(10_000)
+    assert world.attempts == []
+    with world.changing() as state:
+        state.hold = False
+    world.run()
+    assert world.left() == []
+
+
+def test_a_message_that_the_operator_deletes_is_not_sent_and_goes_away(world):
+    world.enqueue("bob@a.example")
+    with world.changing() as state:
+        state.deleted = True
+    world.run()
+    assert world.attempts == []
+    assert world.reports == []
+    assert world.left() == []
+
+
+def test_retry_means_now_also_where_the_destination_is_paused(world):
+    world.answers["bob@a.example"] = Deferred(LATER, unreachable=True)
+    world.enqueue("bob@a.example")
+    world.run()
+    world.answers.clear()
+    with world.changing() as state:
+        state.recipients[0].next_attempt = 0.0
+    world.run()
+    assert world.left() == []
+
+
+def test_a_message_that_someone_else_is_changing_is_left_alone_for_a_moment(world):
+    world.enqueue("bob@a.example")
+    with world.spool.claim("m1"):
+        world.run()
+        assert world.attempts == []
+    world.later(1)
+    assert world.left() == []
+
+
+def test_what_is_no_message_is_set_aside_and_the_rest_delivered(world):
+    for name in ("0torn", ".hidden", "a b"):
+        with open(os.path.join(world.spool.messages, name), "wb") as file:
+            file.write(b'{"envelope":')
+    world.enqueue("bob@a.example")
+    world.run()
+    assert world.left() == []
+    assert len(os.listdir(os.path.join(world.spool.directory, "corrupt"))) == 3
+
+
+def test_a_state_that_cannot_be_saved_is_kept_in_memory(world):
+    world.answers["late@a.example"] = Deferred(LATER)
+    world.enqueue("late@a.example", "bob@a.example")
+    os.rmdir(os.path.join(world.spool.directory, "state"))
+    world.run()
+    world.answers.clear()
+    world.later()
+    assert world.attempts[1:] == [("a.example", ["late@a.example"])]
+    assert world.left() == []
+
+
+def test_a_running_queue_notices_new_messages_and_the_operators_changes(world):
+    async def go():
+        watch = Watch()
+        runner = world.new_runner(watch)
+        task = asyncio.create_task(runner.run())
+        world.answers["late@a.example"] = Deferred(LATER)
+        world.enqueue("late@a.example")
+        while not world.attempts:
+            await asyncio.sleep(0.001)
+        while world.state().recipients[0].attempts == 0:
+            await asyncio.sleep(0.001)
+        world.answers.clear()
+        while True:
+            try:
+                with world.changing() as state:
+                    state.recipients[0].next_attempt = 0.0
+                break
+            except BusyError:
+                await asyncio.sleep(0.001)
+        while world.left():
+            await asyncio.sleep(0.001)
+        await runner.drain()
+        await asyncio.wait_for(task, 5)
+        watch.close()
+
+    asyncio.run(asyncio.wait_for(go(), 30))
+    assert len(world.attempts) == 2
+
+
+def test_a_drain_breaks_off_what_takes_too_long_and_loses_nothing(world):
+    async def go():
+        world.answers["slow@a.example"] = asyncio.Event()
+        world.enqueue("slow@a.example")
+        task = asyncio.create_task(world.runner.run())
+        while not world.attempts:
+            await asyncio.sleep(0.001)
+        await world.runner.drain(limit_seconds=0.01)
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(go())
+    assert world.left() == ["m1"]
+    world.answers.clear()
+    world.new_runner()
+    world.run()
+    assert world.left() == []
