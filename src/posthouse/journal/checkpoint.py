@@ -59,7 +59,8 @@ class Checkpointer:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            self._top_up()
+            if self._inbox.empty():
+                self._top_up()
             try:
                 segments = [self._inbox.get(timeout=self._seconds)]
             except Empty:

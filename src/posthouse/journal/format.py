@@ -47,7 +47,8 @@ class Record:
     span: int
     stamp: int
     operations: tuple[Operation, ...]
-    content: memoryview
+    content_offset: int
+    content_length: int
 
 
 def encode_header(boot_id: str, epoch: int) -> tuple[bytes, int]:
@@ -79,7 +80,7 @@ def encode_record(seed: int, meta: bytes, content: bytes, span: int) -> bytes:
 
 
 def records(segment: bytes | memoryview) -> Iterator[Record]:
-    """The records of a segment up to the first that is not whole. The contents are views into it."""
+    """The records of a segment up to the first that is not whole."""
     view = memoryview(segment)
     header = decode_header(view)
     offset = BLOCK
@@ -93,7 +94,8 @@ def records(segment: bytes | memoryview) -> Iterator[Record]:
         if crc32(body, crc32(view[offset : offset + FIELDS.size], header.seed)) != crc:
             return
         stamp, rows = msgspec.msgpack.decode(body[:meta_length])
-        yield Record(offset, span, stamp, tuple(map(_operation, rows)), body[meta_length:])
+        content_offset = offset + OVERHEAD + meta_length
+        yield Record(offset, span, stamp, tuple(map(_operation, rows)), content_offset, content_length)
         offset += span
 
 

@@ -175,13 +175,15 @@ def leftover_segments(directory: str, boot_id: str) -> list[Segment]:
     """The segments of an earlier process of this boot. Raises NotRecovered, OSError."""
     segments: list[Segment] = []
     for path in segment_paths(directory):
-        segment = Segment.open(path)
-        if segment is None:
+        opened = Segment.open(path)
+        if opened is None:
             os.unlink(path)  # it was never finished
-        elif segment.has_records and segment.boot_id != boot_id:
-            raise NotRecovered(errno.EBUSY, "the journal holds mail of an earlier boot; recover it first", directory)
         else:
-            segments.append(segment)
+            segments.append(opened[0])
+    if any(segment.has_records and segment.boot_id != boot_id for segment in segments):
+        for segment in segments:
+            segment.close()
+        raise NotRecovered(errno.EBUSY, "the journal holds mail of an earlier boot; recover it first", directory)
     return segments
 
 

@@ -62,18 +62,24 @@ class Segment:
         return segment
 
     @classmethod
-    def open(cls, path: str) -> "Segment | None":
-        """One of an earlier process, with the records it holds; None where there is no whole header."""
+    def open(cls, path: str) -> "tuple[Segment, list[layout.Record]] | None":
+        """One of an earlier process and its records; None where there is no whole header. Raises OSError."""
         header, found = read_segment(path)
         if header is None:
             return None
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         segment = cls(path, fd, os.fstat(fd).st_size)
         segment.boot_id, segment.epoch, segment.seed = header.boot_id, header.epoch, header.seed
-        for record in found:
+        kept = list(found)
+        for record in kept:
             segment.note(record.stamp, record.operations)
             segment.position = record.offset + record.span
-        return segment
+        return segment, kept
+
+    @property
+    def journal(self) -> str:
+        """The directory it belongs to."""
+        return os.path.dirname(self.path)
 
     @property
     def has_records(self) -> bool:
@@ -102,6 +108,9 @@ class Segment:
         os.fdatasync(self.fd)
         self.position += length
 
+    def content(self, record: layout.Record) -> bytes:
+        return os.pread(self.fd, record.content_length, record.content_offset)
+
     def note(self, stamp: int, operations: Iterable[Operation]) -> None:
         """Keeps what a checkpoint must know of a record."""
         for operation in operations:
@@ -117,7 +126,7 @@ class Segment:
         """Closes and deletes it, durably."""
         self.close()
         os.unlink(self.path)
-        sync_directory(os.path.dirname(self.path))
+        sync_directory(self.journal)
 
 
 def segment_paths(directory: str) -> list[str]:
