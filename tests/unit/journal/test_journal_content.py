@@ -1,0 +1,48 @@
+"""Content: the same octets whatever their way in."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posthouse.journal.content import Content
+
+PIECES = st.lists(st.text(alphabet="a\r\n", max_size=6).map(str.encode), max_size=30)
+
+
+@given(pieces=PIECES, memory_limit=st.integers(0, 60), size=st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_any_segmentation_and_memory_limit_gives_the_same_content(tmp_path_factory, pieces, memory_limit, size):
+    whole = b"".join(pieces)
+    content = Content(str(tmp_path_factory.getbasetemp()), memory_limit)
+    for piece in pieces:
+        content.write(piece)
+    content.finish()
+    try:
+        assert content.size == len(whole)
+        assert content.newlines == whole.count(b"\r\n")
+        assert content.linefeeds == whole.count(b"\n")
+        assert b"".join(content.chunks(size)) == whole
+        assert b"".join(content.chunks(size, lf=True)) == whole.replace(b"\r\n", b"\n")
+        assert content.head(7) == whole[:7]
+        assert content.in_memory == (len(whole) <= memory_limit)
+    finally:
+        content.close()
+
+
+def test_content_past_the_limit_leaves_nothing_in_its_directory(tmp_path):
+    content = Content(str(tmp_path), memory_limit=10)
+    content.write(b"x" * 100)
+    content.finish()
+
+    assert not content.in_memory
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError):
+        content.data()
+    content.close()
+
+
+def test_content_of_bytes_is_finished():
+    content = Content.of(b"a\r\nb\n")
+
+    assert (content.size, content.newlines, content.linefeeds) == (5, 1, 2)
+    assert content.data() == b"a\r\nb\n"
