@@ -1,9 +1,9 @@
 """What becomes of mail for an address: steps 1 to 6 over the five tables, whatever database has them.
 
 The steps: ``virtual`` (recursively), ``relocated``, ``transport``, then the account in ``users`` or the local
-``alias`` table, else no such mailbox. As in Postfix, an extension that
-did not help to find a row is kept on the row's destinations, but not on a catch-all's; a transport without
-nexthop leads to the recipient's domain, past ``relayhost``.
+``alias`` table, else no such mailbox. As in Postfix, an extension that did not help to find a row is kept on the
+row's destinations, but not on a catch-all's; a transport without nexthop leads to the recipient's domain, past
+``relayhost``.
 
 Mail for ``postmaster`` of a hosted domain that leads nowhere goes to the host's own postmaster (RFC 5321
 §4.5.1): the local alias ``postmaster``, for which the operator has to name somebody.
@@ -119,13 +119,15 @@ class _Expansion:
     steps: list[Step] = field(default_factory=list[Step])
     _pending: list[_Node] = field(default_factory=list[_Node])
     _seen: dict[str, bool] = field(default_factory=dict[str, bool])  # key -> whether it leads to itself as well
+    _sites: dict[str, Site] = field(default_factory=dict[str, Site])
     _destinations: list[Destination] = field(default_factory=list[Destination])
     _failures: list[Failure] = field(default_factory=list[Failure])
 
     async def run(self, address: str) -> Resolution:
         address = self.resolver.qualified(address)
-        origin = await self.resolver.site(split(lookup_key(address))[1])
-        self._pending.append(_Node(address, lookup_key(address)))
+        key = lookup_key(address)
+        origin = await self._site(key)
+        self._pending.append(_Node(address, key))
         while self._pending:
             node = self._pending.pop()
             if node.key in self._seen:
@@ -143,6 +145,12 @@ class _Expansion:
         relay = not origin.is_hosted and not origin.handed_on
         return Resolution(tuple(self._destinations), relay, tuple(self._failures))
 
+    async def _site(self, key: str) -> Site:
+        domain = split(key)[1]
+        if domain not in self._sites:
+            self._sites[domain] = await self.resolver.site(domain)
+        return self._sites[domain]
+
     def _note(self, number: int, table: str, node: _Node, text: str) -> None:
         self.steps.append(Step(number, table, node.address, text))
 
@@ -156,7 +164,7 @@ class _Expansion:
         raise TryLater(f"aliases form a loop: {path}")
 
     def _check_limits(self, node: _Node) -> None:
-        origin = (node.ancestors() or [node])[-1].key
+        origin = next(iter(self._seen))
         if node.depth > MAX_DEPTH:
             raise TryLater(f"{origin}: aliases are nested deeper than {MAX_DEPTH}")
         if len(self._destinations) + len(self._failures) + len(self._pending) > MAX_RESULTS:
@@ -170,7 +178,7 @@ class _Expansion:
         if self._expand_virtual(node, keys, rows):
             return
         self._check_relocated(node, keys, rows)
-        site = await self.resolver.site(split(node.key)[1])
+        site = await self._site(node.key)
         route = self._route(node, keys, rows, site)
         if not await self._deliver(node, keys, rows, route):
             self._fall_back(node, site, disabled=any(key in rows.accounts for key in keys.addresses()))

@@ -51,6 +51,8 @@ def site(domain: str, rows: DomainRows, own_names: frozenset[str]) -> Site:
     if domain in own_names:
         return Site(True, True, False, Route("local", ""))
     default = Route("virtual" if rows.has_bare_row else "smtp", "")
+    if not rows.transport:
+        return Site(False, rows.has_bare_row, False, default)
     route = find(domain_names(domain), rows.transport, default)
     if route.row == "*":
         return Site(False, rows.has_bare_row, False, default if rows.has_bare_row else route)

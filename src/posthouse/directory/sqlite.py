@@ -1,0 +1,270 @@
+"""The directory in one SQLite file: look-ups that never suspend, a cache, and the way to change it.
+
+Invariants:
+  1. Whatever another connection commits, by whatever program, is seen by the next look-up:
+     ``PRAGMA data_version`` is asked before the cache is.
+  2. What the database can't answer is ``TryLater``; nothing is refused for good because of it.
+  3. An object serves one thread.
+"""
+
+# ruff: noqa: S608 - what is put into statements are column names of ours and question marks.
+
+import os
+import pwd
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from posthouse.base.errors import Refused, TryLater
+from posthouse.config.settings import Settings
+from posthouse.directory import schema
+from posthouse.directory.lookups import MAX_ROWS, AddressRows, DomainRows, Keys
+from posthouse.directory.model import (
+    Account,
+    Explanation,
+    Resolution,
+    StoredCredentials,
+    ToMailbox,
+)
+from posthouse.directory.resolution import Resolver, Rules
+from posthouse.directory.tables import ACCOUNT_COLUMNS, Tables, account, text
+from posthouse.message.address import lookup_key
+
+_CACHE_WEIGHT = 50_000
+"""Destinations of resolutions that are kept at most, all together; and domains."""
+_BUSY_SECONDS = 5.0
+
+_ROWS = f"""
+SELECT 0, email, destination FROM virtual WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
+UNION ALL SELECT 1, email, destination FROM relocated WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
+UNION ALL SELECT 2, domain, destination FROM transport WHERE domain COLLATE NOCASE IN (?1, ?2)
+LIMIT {MAX_ROWS}
+"""
+# Not a fourth branch above: for that, SQLite needs ten times as long.
+_ACCOUNTS = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE IN (?, ?)"
+_ACCOUNT = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE = ?"
+_CREDENTIALS = """
+SELECT users.email, clear, scram_sha256, argon2id, postfix FROM users
+LEFT JOIN posthouse_credentials AS own ON own.email = users.email COLLATE NOCASE
+WHERE users.email COLLATE NOCASE = ?
+"""
+
+
+class Directory:
+    """Domains, accounts and addresses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.path = settings.path(settings.database.url.removeprefix("sqlite:"))
+        self._user = settings.user
+        self._resolver = Resolver(
+            self,
+            Rules(
+                settings.hostname.lower(),
+                settings.smtp.recipient_delimiter,
+                settings.smtp.catchall == "before-accounts",
+                settings.mail.minimum_uid,
+            ),
+        )
+        self._connection: sqlite3.Connection | None = None
+        self._data_version = -1
+        self._resolutions: dict[str, Resolution | Refused] = {}
+        self._weight = 0
+        self._domains: dict[str, DomainRows] = {}
+
+    async def open(self) -> None:
+        """Open the database; it is made, with its directory, where there is none. Raises ``TryLater``."""
+        try:
+            self._make_file()
+            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # Text of unknown origin need not be UTF-8, and one such row must not hide the others.
+            connection.text_factory = _tolerant
+            schema.prepare(connection)
+        except (OSError, KeyError, sqlite3.Error) as error:
+            raise TryLater(f"database {self.path}: {error}") from error
+        except TryLater as error:
+            raise TryLater(f"database {self.path}: {error.reason}") from error
+        self._connection = connection
+
+    async def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _make_file(self) -> None:
+        """An empty file for the user who serves; SQLite gives its other files the same owner."""
+        if os.path.exists(self.path):
+            return
+        made = [self.path]
+        parent = os.path.dirname(self.path)
+        if not os.path.isdir(parent):
+            os.makedirs(parent, mode=0o700)
+            made.append(parent)
+        os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if self._user and os.geteuid() == 0:
+            entry = pwd.getpwnam(self._user)
+            for path in made:
+                os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    # Resolving
+
+    async def resolve(self, address: str) -> Resolution:
+        """Where mail for ``address`` goes.
+
+        Raises ``Refused`` (unknown, moved, an ``error:`` transport) or ``TryLater`` (loops, limits, broken rows,
+        no database).
+        """
+        self._drop_stale_caches()
+        known = self._resolutions.get(address)
+        if known is None:
+            try:
+                known = await self._resolver.resolve(address)
+            except Refused as error:
+                known = Refused(error.reply, error.reason)
+            self._keep(address, known)
+        if isinstance(known, Refused):
+            raise Refused(known.reply, known.reason)
+        return known
+
+    def _keep(self, address: str, result: Resolution | Refused) -> None:
+        if self._weight > _CACHE_WEIGHT:
+            self._resolutions.clear()
+            self._weight = 0
+        self._resolutions[address] = result
+        self._weight += 1 if isinstance(result, Refused) else 1 + len(result.destinations)
+
+    async def explain(self, address: str) -> Explanation:
+        """The same from the rows themselves, with every step; nothing is raised."""
+        self._drop_stale_caches()
+        return await self._resolver.explain(address)
+
+    async def is_hosted(self, domain: str) -> bool:
+        """Whether mail for ``domain`` ends here."""
+        self._drop_stale_caches()
+        return (await self._resolver.site(lookup_key(f"@{domain}")[1:])).is_hosted
+
+    async def may_send_as(self, login: str, sender: str) -> bool:
+        """Whether mail from ``sender`` may come from this login: it is its address, or leads to its mailbox."""
+        login = lookup_key(login)
+        if lookup_key(sender) == login:
+            return True
+        try:
+            resolution = await self.resolve(sender)
+        except Refused:
+            return False
+        return not resolution.relay and any(
+            isinstance(destination, ToMailbox) and destination.account.email.lower() == login
+            for destination in resolution.destinations
+        )
+
+    # Logging in
+
+    async def account(self, email: str) -> Account | None:
+        """The account whose address this is, enabled or not."""
+        rows = self._query(_ACCOUNT, (lookup_key(email),))
+        return account(rows[0]) if rows else None
+
+    async def credentials(self, email: str) -> StoredCredentials | None:
+        """What a login by that address can be checked against."""
+        rows = self._query(_CREDENTIALS, (lookup_key(email),))
+        if not rows:
+            return None
+        address, clear, scram, argon2id, postfix = map(text, rows[0])
+        return StoredCredentials(address, clear, scram, argon2id, postfix.lower() == "y")
+
+    # Changing
+
+    @asynccontextmanager
+    async def change(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[Tables]:
+        """One transaction: what the block does to the tables, an audit row, and a new directory version.
+
+        Nothing of it stays when the block raises; look-ups inside the block see what it has done so far.
+        """
+        connection = self._open_connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise TryLater(f"database {self.path}: {error}") from error
+        tables = Tables(connection)
+        try:
+            yield tables
+            tables.audit(who, what, subject, detail)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise TryLater(f"database {self.path}: {error}") from error
+            raise
+        finally:
+            self._drop_caches()
+
+    def tables(self) -> Tables:
+        """The rows, for reading."""
+        return Tables(self._open_connection())
+
+    # Lookups, for the resolver
+
+    async def address(self, keys: Keys) -> AddressRows:
+        plain = keys.plain or None
+        rows = self._query(_ROWS, (keys.full, plain, keys.user or None, keys.catchall))
+        if len(rows) == MAX_ROWS:
+            raise TryLater(f"{keys.full}: the tables have more than {MAX_ROWS - 1} rows for it")
+        found: tuple[dict[str, list[str]], ...] = ({}, {}, {})
+        for table, key, destination in rows:
+            found[table].setdefault(key.lower(), []).append(text(destination))
+        accounts = [account(row) for row in self._query(_ACCOUNTS, (keys.full, plain))]
+        return AddressRows(*found, {one.email.lower(): one for one in accounts})
+
+    async def domain(self, names: Sequence[str]) -> DomainRows:
+        known = self._domains.get(names[0])
+        if known is None:
+            marks = ", ".join("?" * len(names))
+            bare = self._query("SELECT 1 FROM virtual WHERE email COLLATE NOCASE = ? LIMIT 1", names[:1])
+            transport = f"SELECT domain, destination FROM transport WHERE domain COLLATE NOCASE IN ({marks})"
+            known = DomainRows(bool(bare), self._grouped(transport, names))
+            if len(self._domains) > _CACHE_WEIGHT:
+                self._domains.clear()
+            self._domains[names[0]] = known
+        return known
+
+    async def local_alias(self, names: Sequence[str]) -> dict[str, list[str]]:
+        marks = ", ".join("?" * len(names))
+        return self._grouped(
+            f"SELECT alias, destination FROM alias WHERE alias COLLATE NOCASE IN ({marks}) LIMIT {MAX_ROWS}",
+            names,
+        )
+
+    def _grouped(self, sql: str, names: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key, destination in self._query(sql, tuple(names)):
+            found.setdefault(key.lower(), []).append(text(destination))
+        return found
+
+    # The connection
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise TryLater(f"database {self.path} is not open")
+        return self._connection
+
+    def _query(self, sql: str, parameters: Sequence[str | None] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._open_connection().execute(sql, parameters).fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise TryLater(f"database {self.path}: {error}") from error
+
+    def _drop_stale_caches(self) -> None:
+        ((version,),) = self._query("PRAGMA data_version")
+        if version != self._data_version:
+            self._data_version = version
+            self._drop_caches()
+
+    def _drop_caches(self) -> None:
+        self._resolutions.clear()
+        self._domains.clear()
+        self._weight = 0
+
+
+def _tolerant(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace")
