@@ -1,0 +1,317 @@
+"""The engine: commands, literals, states, limits, and any segmentation of the same bytes."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posthouse.protocols.engine import NEED_DATA, NEED_REPLY
+from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.commands import (
+    AppendStart,
+    AuthCancelled,
+    AuthResponse,
+    Command,
+    CommandAborted,
+    CommandEnd,
+    IdleDone,
+    LiteralChunk,
+)
+from posthouse.protocols.imap.engine import ImapServerEngine
+from posthouse.protocols.imap.render import no, ok
+from posthouse.protocols.imap.states import Limits, State
+
+DONE = ok("done")
+
+
+def engine_in(state: State, limits: Limits | None = None) -> ImapServerEngine:
+    engine = ImapServerEngine(limits)
+    engine.state = state
+    return engine
+
+
+def logged_in(limits: Limits | None = None) -> ImapServerEngine:
+    return engine_in(State.AUTHENTICATED, limits)
+
+
+def drive(engine: ImapServerEngine, chunks: list[bytes]) -> tuple[list[object], bytes]:
+    """Everything the bytes mean, answered as a simple driver would; literal chunks joined."""
+    events: list[object] = []
+    output = b""
+    for chunk in chunks:
+        engine.receive(chunk)
+        while (event := engine.next_event()) is not NEED_DATA:
+            assert event is not NEED_REPLY
+            if isinstance(event, LiteralChunk) and events and isinstance(events[-1], bytes):
+                events[-1] += event.data
+            else:
+                events.append(event.data if isinstance(event, LiteralChunk) else event)
+            answer(engine, event)
+        output += engine.data_to_send()
+    return events, output
+
+
+def answer(engine: ImapServerEngine, event: object) -> None:
+    if isinstance(event, AppendStart):
+        engine.accept_literal()
+    elif isinstance(event, commands.Idle):
+        engine.accept_idle()
+    elif isinstance(event, commands.Authenticate):
+        engine.auth_challenge(b"who?")
+    elif not isinstance(event, LiteralChunk | CommandAborted):
+        engine.complete(DONE)
+
+
+def test_a_pipelined_command_waits_for_the_one_before():
+    engine = logged_in()
+    engine.receive(b"a NOOP\r\nb CHECK\r\n")
+    assert engine.next_event() == commands.Noop(b"a")
+    assert engine.next_event() is NEED_REPLY
+    engine.complete(DONE)
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"a OK done\r\nb BAD Command is not allowed in this state\r\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (State.NOT_AUTHENTICATED, b"a SELECT INBOX"),
+        (State.NOT_AUTHENTICATED, b"a APPEND INBOX {3}"),
+        (State.AUTHENTICATED, b"a LOGIN x y"),
+        (State.AUTHENTICATED, b"a STARTTLS"),
+        (State.AUTHENTICATED, b"a FETCH 1 FLAGS"),
+        (State.SELECTED, b"a AUTHENTICATE PLAIN"),
+        (State.SELECTED, b"a XYZZY"),
+        (State.SELECTED, b"a UID NOOP"),
+        (State.SELECTED, b"a APPEND INBOX"),
+        (State.SELECTED, b"a"),
+        (State.SELECTED, b"a "),
+    ],
+)
+def test_a_command_in_the_wrong_state_is_bad(state: State, line: bytes):
+    """RFC 3501 §3."""
+    engine = engine_in(state)
+    events, output = drive(engine, [line + b"\r\n"])
+    assert events == []
+    assert re.fullmatch(rb"(a|\*) BAD [^\r\n]+\r\n", output)
+
+
+def test_a_literal_is_asked_for_and_read():
+    """RFC 3501 §4.3, §7.5."""
+    engine = engine_in(State.NOT_AUTHENTICATED)
+    engine.receive(b"A001 LOGIN {11}\r\n")
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"+ OK\r\n"
+    engine.receive(b"FRED FOOBAR {7}\r\n")
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"+ OK\r\n"
+    engine.receive(b"fat man\r\n")
+    assert engine.next_event() == commands.Login(b"A001", "FRED FOOBAR", "fat man")
+
+
+def test_a_literal_that_is_not_asked_for_needs_no_go_ahead():
+    """RFC 7888 §3."""
+    engine = engine_in(State.NOT_AUTHENTICATED)
+    engine.receive(b"A001 LOGIN {11+}\r\nFRED FOOBAR {7+}\r\nfat man\r\n")
+    assert engine.next_event() == commands.Login(b"A001", "FRED FOOBAR", "fat man")
+    assert engine.data_to_send() == b""
+
+
+def test_a_literal_that_claims_four_gigabytes_is_not_asked_for():
+    engine = logged_in()
+    engine.receive(b"a SELECT {4294967296}\r\nb NOOP\r\n")
+    assert engine.next_event() == commands.Noop(b"b")
+    assert engine.data_to_send() == b"a BAD [TOOBIG] Literal too large\r\n"
+
+
+@pytest.mark.parametrize("size", [b"4294967296", b"9" * 5000])
+def test_four_gigabytes_that_come_unasked_end_the_connection(size: bytes):
+    """RFC 7888 §4: BYE where reading it away makes no sense."""
+    engine = logged_in()
+    engine.receive(b"a SELECT {" + size + b"+}\r\n")
+    assert engine.next_event() is NEED_DATA
+    assert engine.closed
+    assert b"* BYE [TOOBIG]" in engine.data_to_send()
+
+
+def test_a_literal_that_is_too_large_and_comes_unasked_is_never_read_as_commands():
+    """Its bytes are data, however much they look like commands."""
+    engine = logged_in(Limits(max_command_bytes=100))
+    hidden = b"x DELETE INBOX\r\n" * 20
+    data = b"a SELECT {%d+}\r\n%b {5+}\r\nab\r\nc more\r\nb NOOP\r\n" % (len(hidden), hidden)
+    events, output = drive(engine, [data])
+    assert events == [commands.Noop(b"b")]
+    assert output == b"a BAD [TOOBIG] Literal too large\r\nb OK done\r\n"
+
+
+def test_a_line_without_end_is_thrown_away_as_it_comes():
+    """A 50 MB line: one BAD, and the next command works."""
+    engine = logged_in()
+    engine.receive(b"a SELECT ")
+    for _ in range(50):
+        engine.receive(b"x" * (1 << 20))
+        assert engine.next_event() is NEED_DATA
+        assert len(engine._input) < 1 << 18
+    events, output = drive(engine, [b"\r\nb NOOP\r\n"])
+    assert events == [commands.Noop(b"b")]
+    assert output == b"a BAD [TOOBIG] Line too long\r\nb OK done\r\n"
+
+
+def test_append_hands_its_message_on_in_chunks():
+    """RFC 3501 §6.3.11: the whole never sits in memory."""
+    engine = logged_in()
+    engine.receive(b"A003 APPEND saved (\\Seen) {10}\r\n")
+    assert engine.next_event() == AppendStart(b"A003", "saved", frozenset({"\\Seen"}), None, 10)
+    assert engine.next_event() is NEED_REPLY
+    engine.accept_literal()
+    assert engine.data_to_send() == b"+ OK\r\n"
+    engine.receive(b"12345")
+    assert engine.next_event() == LiteralChunk(b"12345")
+    engine.receive(b"67890\r\n")
+    assert engine.next_event() == LiteralChunk(b"67890")
+    assert engine.next_event() == CommandEnd()
+    engine.complete(ok("APPEND completed"))
+    assert engine.data_to_send() == b"A003 OK APPEND completed\r\n"
+
+
+def test_append_takes_its_mailbox_as_a_literal_too():
+    events, _ = drive(logged_in(), [b"a APPEND {5}\r\nsaved {3}\r\nabc\r\n"])
+    assert events == [AppendStart(b"a", "saved", frozenset(), None, 3), b"abc", CommandEnd()]
+
+
+@pytest.mark.parametrize("mark", [b"{20}", b"{20+}"])
+def test_append_that_is_refused_leaves_no_bytes_behind(mark: bytes):
+    engine = logged_in()
+    engine.receive(b"a APPEND nowhere " + mark + b"\r\n")
+    assert isinstance(engine.next_event(), AppendStart)
+    engine.complete(no("No such mailbox", "TRYCREATE"))
+    if b"+" in mark:
+        assert engine.data_to_send() == b""
+        engine.receive(b"b DELETE INBOX\r\n5678\r\n")
+    engine.receive(b"c NOOP\r\n")
+    assert engine.next_event() == commands.Noop(b"c")
+    assert engine.data_to_send() == b"a NO [TRYCREATE] No such mailbox\r\n"
+
+
+@pytest.mark.parametrize("mark", [b"{101}", b"{101+}"])
+def test_a_message_that_is_too_large_is_refused_before_it_is_read(mark: bytes):
+    engine = logged_in(Limits(max_append_bytes=100))
+    body = b"z" * 101 + b"\r\n" if b"+" in mark else b""
+    events, output = drive(engine, [b"a APPEND INBOX " + mark + b"\r\n" + body + b"b NOOP\r\n"])
+    assert events == [commands.Noop(b"b")]
+    assert output.startswith(b"a NO [TOOBIG] ")
+
+
+def test_words_after_an_appended_message_undo_it():
+    events, output = drive(logged_in(), [b"a APPEND INBOX {3+}\r\nabc {4+}\r\ndefg\r\nb NOOP\r\n"])
+    assert events[1:] == [b"abc", CommandAborted(), commands.Noop(b"b")]
+    assert output.startswith(b"a BAD ")
+
+
+def test_an_append_of_nothing_can_be_refused():
+    engine = logged_in()
+    engine.receive(b"a APPEND INBOX {0+}\r\n\r\nb NOOP\r\n")
+    assert engine.next_event() == AppendStart(b"a", "INBOX", frozenset(), None, 0)
+    engine.complete(no("empty"))
+    assert engine.next_event() == commands.Noop(b"b")
+    assert engine.data_to_send() == b"a NO empty\r\n"
+
+
+def test_sasl_challenges_and_responses_are_base64():
+    """RFC 3501 §6.2.2."""
+    engine = engine_in(State.NOT_AUTHENTICATED)
+    engine.receive(b"a AUTHENTICATE LOGIN\r\n")
+    assert engine.next_event() == commands.Authenticate(b"a", "LOGIN", None)
+    engine.auth_challenge(b"Username:")
+    assert engine.data_to_send() == b"+ VXNlcm5hbWU6\r\n"
+    engine.receive(b"YWxpY2U=\r\n")
+    assert engine.next_event() == AuthResponse(b"alice")
+    engine.auth_challenge(b"")
+    assert engine.data_to_send() == b"+ \r\n"
+    engine.receive(b"*\r\n")
+    assert engine.next_event() == AuthCancelled()
+    engine.complete(DONE)
+    engine.receive(b"b NOOP\r\n")
+    assert engine.next_event() == commands.Noop(b"b")
+
+
+@pytest.mark.parametrize(("line", "clean"), [(b"done\r\n", True), (b"b NOOP\r\n", False)])
+def test_idle_lasts_until_the_client_speaks(line: bytes, clean: bool):
+    """RFC 2177."""
+    engine = logged_in()
+    engine.receive(b"a IDLE\r\n")
+    assert engine.next_event() == commands.Idle(b"a")
+    engine.accept_idle()
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"+ idling\r\n"
+    engine.receive(line)
+    assert engine.next_event() == IdleDone(clean)
+    engine.complete(DONE)
+    assert engine.data_to_send() == b"a OK done\r\n"
+
+
+def test_what_came_in_clear_is_dropped_when_tls_starts():
+    """RFC 3501 §6.2.1; the STARTTLS command injections of 2011 and 2021."""
+    engine = ImapServerEngine()
+    engine.receive(b"a STARTTLS\r\nb LOGIN evil evil\r\n")
+    assert engine.next_event() == commands.StartTls(b"a")
+    engine.complete(DONE)
+    engine.start_tls()
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"a OK done\r\n"
+
+
+def test_too_many_bad_commands_end_the_connection():
+    engine = logged_in()
+    events, output = drive(engine, [b"a XYZZY\r\n" * 30])
+    assert events == []
+    assert engine.closed
+    assert output.count(b"BAD") == 20
+    assert output.endswith(b"* BYE Too many bad commands\r\n")
+
+
+def test_the_end_of_the_stream_closes_after_what_was_received():
+    engine = logged_in()
+    engine.receive(b"a NOOP\r\nb NO")
+    engine.receive(b"")
+    assert isinstance(engine.next_event(), Command)
+    engine.complete(DONE)
+    assert engine.next_event() is NEED_DATA
+    assert engine.closed
+
+
+CONVERSATION = (
+    b"a1 NOOP\r\n"
+    b"a2 SELECT {5}\r\nINBOX\r\n"
+    b"a3 XYZZY {3+}\r\nabc\r\n"
+    b"a4 APPEND {5+}\r\nsaved (\\Seen) {12+}\r\nx DELETE y\r\n\r\n"
+    b'a5 STORE 1:4,* +FLAGS (\\Seen "x)\r\n'
+    b"a6 IDLE\r\nDONE\r\n"
+    b'a7 LIST "" {1}\r\n%\r\n'
+    b"a8 SELECT {999999+}\r\n" + b"zz\r\n" * 249_999 + b"zzz\r\n"
+    b"a9 STATUS INBOX (MESSAGES)\n"
+    b"b1 APPEND x {3}\r\nabc oops\r\n"
+    b"\r\n"
+    b"b2 NOOP\r\n"
+)
+
+
+@given(st.lists(st.integers(1, 700), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_any_segmentation_of_the_same_bytes_gives_the_same_events(cuts: list[int]):
+    whole = drive(logged_in(), [CONVERSATION])
+    chunks: list[bytes] = []
+    start = 0
+    for cut in cuts:
+        chunks.append(CONVERSATION[start : start + cut])
+        start += cut
+    chunks.append(CONVERSATION[start:])
+    chunks = [chunk for chunk in chunks if chunk]
+    assert drive(logged_in(), chunks) == whole
+    assert len(whole[0]) == 13
+
+
+def test_single_octets_give_the_same_events():
+    short = CONVERSATION[: CONVERSATION.index(b"a8")]
+    assert drive(logged_in(), [short[i : i + 1] for i in range(len(short))]) == drive(logged_in(), [short])
