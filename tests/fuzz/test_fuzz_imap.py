@@ -64,6 +64,7 @@ def test_any_arguments_are_parsed_or_refused(name: bytes, arguments: bytes):
 @given(st.binary(max_size=400) | tokens)
 @settings(max_examples=100, deadline=None)
 def test_any_message_has_an_envelope_and_a_structure(message: bytes):
-    for shown in (envelope_bytes(message), bodystructure_bytes(scan(message), True, message)):
+    structure = bodystructure_bytes(scan(message), True, lambda start, end: message[start:end])
+    for shown in (envelope_bytes(message), structure):
         assert shown[:1] + shown[-1:] == b"()"
         assert b"\0" not in shown

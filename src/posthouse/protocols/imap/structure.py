@@ -5,6 +5,7 @@ Invariants:
   2. Every list has all the fields the grammar wants, whatever is missing or broken in the message.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from posthouse.message import headers
@@ -44,13 +45,14 @@ def envelope_bytes(header: bytes) -> bytes:
     )
 
 
-def bodystructure_bytes(part: Part, extended: bool, data: bytes) -> bytes:
+def bodystructure_bytes(part: Part, extended: bool, octets: Callable[[int, int], bytes]) -> bytes:
     """BODYSTRUCTURE of a message or part, or BODY where not ``extended``.
 
-    ``data`` is what ``part`` was scanned from: the envelopes of embedded messages are taken from it.
+    ``octets(start, end)`` is a slice of what ``part`` was scanned from; asked for the headers of embedded
+    messages only, for their envelopes.
     """
     if part.is_multipart:
-        children = b"".join([bodystructure_bytes(child, extended, data) for child in part.children])
+        children = b"".join([bodystructure_bytes(child, extended, octets) for child in part.children])
         extension = b" " + _parameters(part.parameters) + _disposition_onward(part) if extended else b""
         return b"(%b %b%b)" % (children, string(part.subtype), extension)
     fields = [
@@ -64,8 +66,8 @@ def bodystructure_bytes(part: Part, extended: bool, data: bytes) -> bytes:
     ]
     inner = part.message
     if inner is not None:
-        fields.append(envelope_bytes(data[inner.header_start : inner.body_start]))
-        fields.append(bodystructure_bytes(inner, extended, data))
+        fields.append(envelope_bytes(octets(inner.header_start, inner.body_start)))
+        fields.append(bodystructure_bytes(inner, extended, octets))
     if inner is not None or part.is_text:
         fields.append(b"%d" % part.lines)
     if extended:

@@ -18,7 +18,7 @@ Content-Type: TEXT/PLAIN; CHARSET=US-ASCII
 
 
 def structure(message: bytes, extended: bool = True) -> bytes:
-    return bodystructure_bytes(scan(message), extended, message)
+    return bodystructure_bytes(scan(message), extended, lambda start, end: message[start:end])
 
 
 def test_an_envelope_is_the_one_of_the_rfcs_sample_session():
