@@ -1,0 +1,267 @@
+"""One session with one server: the client engine on a connection, with RFC 5321's time limits.
+
+Invariants:
+  1. Every wait for the server has an end, however it drips.
+  2. ``send`` has an outcome for each recipient whatever the server or the network does.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+from posthouse.base.errors import Reply, TryLater
+from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Outcome
+from posthouse.mailqueue.spool import QueuedMessage
+from posthouse.message.envelope import Recipient
+from posthouse.protocols.engine import NEED_DATA, NEED_REPLY
+from posthouse.protocols.smtp.client import SmtpClientEngine
+from posthouse.protocols.smtp.client_events import (
+    Broken,
+    ClientEvent,
+    Finished,
+    Ready,
+    SendBody,
+    TlsReady,
+    TlsRefused,
+    TransactionDone,
+    TurnedAway,
+)
+from posthouse.protocols.smtp.transaction import TransactionRequest
+from posthouse.runtime.connection import Connection
+
+CHUNK = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. RFC 5321 §4.5.3.2; connecting and TLS as is usual."""
+
+    connect: float = 30.0
+    greeting: float = 300.0
+    tls: float = 60.0
+    command: float = 300.0
+    block: float = 180.0
+    message_end: float = 600.0
+    quit: float = 5.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class HostUnavailableError(Exception):
+    """This server won't or can't serve us now; another one of the destination may.
+
+    ``host``: who said so in ``reply``; empty where those are our own words.
+    """
+
+    def __init__(self, reply: Reply, host: str = "") -> None:
+        super().__init__(f"{host}: {reply}")
+        self.reply = reply
+        self.host = host
+
+
+class TlsFailedError(Exception):
+    """The server announced TLS, and it did not come about; the connection is of no use any more."""
+
+
+class Session:
+    """From the greeting to QUIT. ``host`` is the server's name for logs and reports."""
+
+    __slots__ = ("_connection", "_engine", "_timeouts", "has_sent_body", "host", "transactions")
+
+    def __init__(self, connection: Connection, engine: SmtpClientEngine, host: str, timeouts: Timeouts) -> None:
+        self._connection = connection
+        self._engine = engine
+        self._timeouts = timeouts
+        self.host = host
+        self.transactions = 0
+        self.has_sent_body = False
+
+    @classmethod
+    async def open(
+        cls,
+        connecting: Awaitable[tuple[object, Connection]],
+        engine: SmtpClientEngine,
+        host: str,
+        timeouts: Timeouts,
+        tls: ssl.SSLContext | None = None,
+    ) -> Self:
+        """Connect and get to where a transaction can begin, with ``tls`` if the server has it.
+
+        Raises ``HostUnavailableError``, and ``TlsFailedError``: then it is worth another try in clear.
+        """
+        try:
+            async with asyncio.timeout(timeouts.connect):
+                _, connection = await connecting
+        except OSError as failure:
+            raise unreachable(host, explain(failure)) from failure
+        session = cls(connection, engine, host, timeouts)
+        try:
+            await session._greet(tls)
+        except BaseException:
+            session.abort()
+            raise
+        return session
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another transaction may be tried."""
+        return not self._engine.closed and not self._connection.is_lost
+
+    async def send(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+        """One transaction; the session may be over after it. Raises ``TryLater`` when the message can't be read."""
+        self.transactions += 1
+        self.has_sent_body = False
+        self._engine.send(_request(message, recipients))
+        trouble = ""
+        while True:
+            try:
+                event = await self._next(self._timeouts.message_end if self.has_sent_body else self._timeouts.command)
+                if isinstance(event, SendBody):
+                    await self._send_body(message)
+                    self.has_sent_body = True
+            except OSError as failure:
+                trouble = trouble or explain(failure)
+                await self._hear_last_words()
+                continue
+            assert event is not None, "the engine owes an outcome"
+            if isinstance(event, TransactionDone):
+                return [self._outcome(reply, trouble) for reply in event.replies]
+
+    async def quit(self) -> None:
+        """End it politely, and quickly."""
+        try:
+            if self.is_usable:
+                self._engine.quit()
+                while not isinstance(await self._next(self._timeouts.quit), Finished | Broken | TurnedAway):
+                    pass
+        except OSError:
+            pass
+        finally:
+            self._connection.close()
+
+    def abort(self) -> None:
+        self._engine.receive(b"")
+        self._connection.abort()
+
+    async def _greet(self, tls: ssl.SSLContext | None) -> None:
+        await self._until_ready(self._timeouts.greeting)
+        if tls is not None and "STARTTLS" in self._engine.capabilities:
+            self._engine.starttls()
+            await self._start_tls(tls)
+
+    async def _next(self, seconds: float) -> ClientEvent | None:
+        """The next event, or None when it is our turn. Raises ``OSError``, ``TimeoutError`` being one."""
+        engine, connection = self._engine, self._connection
+        connection.timeout_seconds = seconds
+        async with asyncio.timeout(seconds):
+            while True:
+                event = engine.next_event()
+                connection.write(engine.data_to_send())
+                if event is NEED_DATA:
+                    engine.receive(await connection.read() or b"")
+                elif event is NEED_REPLY:
+                    return None
+                else:
+                    return event
+
+    async def _until_ready(self, seconds: float) -> None:
+        while True:
+            try:
+                event = await self._next(seconds)
+            except OSError as failure:
+                raise unreachable(self.host, explain(failure)) from failure
+            match event:
+                case Ready() | None:
+                    return
+                case TurnedAway(reply):
+                    raise HostUnavailableError(reply, self.host)
+                case Broken(reason):
+                    raise unreachable(self.host, reason)
+                case _:
+                    pass
+
+    async def _start_tls(self, context: ssl.SSLContext) -> None:
+        try:
+            event = await self._next(self._timeouts.command)
+            if isinstance(event, TlsRefused):
+                return
+            if not isinstance(event, TlsReady):
+                raise TlsFailedError(f"{self.host}: {event}")
+            async with asyncio.timeout(self._timeouts.tls):
+                await self._connection.start_tls(context, server_side=False, server_hostname=self.host)
+        except OSError as failure:
+            raise TlsFailedError(f"{self.host}: {explain(failure)}") from failure
+        self._engine.start_tls()
+        await self._until_ready(self._timeouts.command)
+
+    async def _send_body(self, message: QueuedMessage) -> None:
+        engine, connection = self._engine, self._connection
+        try:
+            file = message.open()
+        except OSError as failure:
+            raise TryLater(f"{message.path}: {failure}") from failure
+        with file:
+            while chunk := await _read(file, message):
+                engine.body(chunk)
+                connection.write(engine.data_to_send())
+                async with asyncio.timeout(self._timeouts.block):
+                    await connection.drain()
+        engine.end_body()
+        connection.write(engine.data_to_send())
+
+    async def _hear_last_words(self) -> None:
+        """After an error on the way: what the server said before it went still counts."""
+        self._connection.timeout_seconds = 0.001
+        try:
+            self._engine.receive(await self._connection.read() or b"")
+        except OSError:
+            pass
+        self._engine.receive(b"")
+        self._connection.abort()
+
+    def _outcome(self, reply: Reply, trouble: str) -> Outcome:
+        if reply.is_success:
+            return Delivered(reply, self.host, dsn_passed_on="DSN" in self._engine.capabilities)
+        if reply.is_permanent_failure:
+            return Failed(reply, self.host)
+        if trouble and reply.status == "4.4.2":
+            return Deferred(Reply(451, "4.4.2", f"The session with {self.host} broke: {trouble}"))
+        return Deferred(reply, self.host)
+
+
+def _request(message: QueuedMessage, recipients: Sequence[Recipient]) -> TransactionRequest:
+    envelope = message.envelope
+    return TransactionRequest(
+        sender=envelope.sender,
+        recipients=tuple(recipients),
+        size=message.size_bytes,
+        body=envelope.body,
+        smtputf8=envelope.smtputf8,
+        ret=envelope.ret,
+        envid=envelope.envid,
+    )
+
+
+async def _read(file: BinaryIO, message: QueuedMessage) -> bytes:
+    """The next piece; of a large message in a thread, so that a slow disk delays nobody else."""
+    try:
+        if message.size_bytes <= CHUNK:
+            return file.read(CHUNK)
+        return await asyncio.to_thread(file.read, CHUNK)
+    except OSError as failure:
+        raise TryLater(f"{message.path}: {failure}") from failure
+
+
+def explain(failure: OSError) -> str:
+    """What happened on the network, for a report."""
+    if isinstance(failure, TimeoutError):
+        return "timed out"
+    return failure.strerror or str(failure) or type(failure).__name__
+
+
+def unreachable(host: str, reason: str) -> HostUnavailableError:
+    """Status 4.4.1: no answer from host. RFC 3463 §3.5."""
+    return HostUnavailableError(Reply(451, "4.4.1", f"Cannot talk to {host}: {reason}"))
