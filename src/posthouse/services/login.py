@@ -34,6 +34,7 @@ RECENT_SECONDS = 300.0
 THREADS = 2
 MAX_WAITING = 200
 _MAX_RECENT = 10_000
+_WITHOUT_READABLE = tuple(name for name in MECHANISMS if name != "CRAM-MD5")
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -49,6 +50,8 @@ class Login:
     """The logins of one process.
 
     ``secret``: random bytes, the same in every process of the host (``services.secret``).
+    ``has_readable_passwords``: whether any account could log in by CRAM-MD5. Clients prefer it to PLAIN, so where
+    it can't succeed it must not be offered. Without this it always is.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Login:
         *,
         hostname: str,
         secret: bytes,
-        offered: tuple[str, ...] = MECHANISMS,
+        has_readable_passwords: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
         failure_seconds: float = FAILURE_SECONDS,
     ) -> None:
@@ -67,7 +70,7 @@ class Login:
         self._trusted = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
         self._hostname = hostname
         self._secret = secret
-        self._offered = offered
+        self._has_readable_passwords = has_readable_passwords
         self._failure_seconds = failure_seconds
         self._recent = RecentLogins(clock or SystemClock())
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
@@ -78,12 +81,12 @@ class Login:
 
     def mechanisms(self, is_tls: bool, peer: str) -> tuple[str, ...]:
         """What to offer a connection from ``peer`` (an IP address, or ``unix``): nothing in clear from afar."""
-        return self._offered if is_tls or self._is_trusted(peer) else ()
+        if not (is_tls or self._is_trusted(peer)):
+            return ()
+        return MECHANISMS if self._has_readable_passwords() else _WITHOUT_READABLE
 
     def start(self, name: str) -> ServerMechanism | None:
-        """An exchange by the mechanism of that name; None where it isn't offered."""
-        if name.upper() not in self._offered:
-            return None
+        """An exchange by the mechanism of that name; None where there is none."""
         return mechanism(name, nonce=secrets.token_bytes(18), secret=self._secret, hostname=self._hostname)
 
     async def authenticate(
@@ -157,6 +160,10 @@ class Login:
     async def _stored(self, login: str, authzid: str) -> StoredCredentials | None:
         """What is stored for an account that may log in, and for whom it asks to."""
         key = lookup_key(login)
+        try:
+            key.encode()
+        except UnicodeEncodeError:  # octets that were no UTF-8: no account is called that
+            return None
         stored = await self._accounts.credentials(key)
         if stored is None or not stored.enabled or (authzid and lookup_key(authzid) != key):
             return None
