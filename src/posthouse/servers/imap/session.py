@@ -10,9 +10,11 @@ import ssl
 from dataclasses import dataclass
 
 from posthouse.base.errors import PosthouseError, Refused
+from posthouse.config.settings import Settings
 from posthouse.directory.sqlite import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
-from posthouse.protocols.imap.commands import Command, Event, Fetch, Search, Store
+from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.commands import Command, Event
 from posthouse.protocols.imap.engine import ImapServerEngine
 from posthouse.protocols.imap.render import Completion, flag_list
 from posthouse.protocols.imap.states import Limits, State
@@ -21,9 +23,9 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.handlers import HANDLERS
 from posthouse.services.login import Login
-from posthouse.store import store
 from posthouse.store.account import AccountStore
 from posthouse.store.model import Changes
+from posthouse.store.store import Store
 from posthouse.store.view import View
 
 GREETING_WORDS = "Posthouse is ready"
@@ -33,17 +35,11 @@ GREETING_WORDS = "Posthouse is ready"
 class ImapService:
     """What all IMAP sessions of a process share."""
 
+    settings: Settings
     login: Login
+    store: Store
     directory: Directory
-    store: store.Store
     tls: ssl.SSLContext | None
-    limits: Limits
-    timeout_seconds: float
-    temporary_dir: str
-
-    async def serve(self, connection: Connection) -> None:
-        """Serve one connection until it ends."""
-        await ImapSession(self, connection).run()
 
 
 class SessionOverError(Exception):
@@ -56,10 +52,11 @@ class ImapSession:
     __slots__ = ("connection", "engine", "failed_logins", "login", "service", "store", "view")
 
     def __init__(self, service: ImapService, connection: Connection) -> None:
-        connection.timeout_seconds = service.timeout_seconds
+        settings = service.settings.imap
+        connection.timeout_seconds = settings.timeout_seconds
         self.service = service
         self.connection = connection
-        self.engine = ImapServerEngine(service.limits)
+        self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
         self.failed_logins = 0
         self.store: AccountStore | None = None
@@ -135,7 +132,7 @@ class ImapSession:
     async def _finish(self, command: Command, completion: Completion, view_before: View | None) -> None:
         """Updates, then the completion. A mailbox that was selected just now has none yet."""
         if self.view is not None and self.view is view_before:
-            by_number = isinstance(command, Fetch | Store | Search) and not command.uid
+            by_number = isinstance(command, commands.Fetch | commands.Store | commands.Search) and not command.uid
             try:
                 await self.send_updates(expunge=not by_number)
             except PosthouseError as error:

@@ -18,7 +18,7 @@ async def append(session: "ImapSession", command: AppendStart) -> Completion | N
     # Before the client sends megabytes for nothing: is there such a mailbox?
     await session.mailboxes.status(command.mailbox)
     session.engine.accept_literal()
-    with closing(Content(session.service.temporary_dir)) as content:
+    with closing(Content(session.service.settings.path("tmp"))) as content:
         is_complete, trouble = await _receive(session, content)
         if not is_complete:
             return None
