@@ -28,7 +28,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 class Entry:
     """One commit on its way; ``loop`` is None where a thread waits rather than a coroutine."""
 
-    __slots__ = ("data", "error", "future", "loop", "meta", "operations", "stamp")
+    __slots__ = ("data", "error", "future", "is_cancellation", "loop", "meta", "operations", "stamp")
 
     def __init__(
         self,
@@ -44,11 +44,13 @@ class Entry:
         self.stamp = 0
         self.meta = b""
         self.error: Exception | None = None
+        self.is_cancellation = False
 
     def cancel(self) -> None:
         """Turns into the record that takes this one back."""
         self.data = b""
         self.operations = (Cancel(self.stamp),)
+        self.is_cancellation = True
 
 
 class Committer:
@@ -174,7 +176,7 @@ class Committer:
                 segment.note(entry.stamp, entry.operations)
                 if entry.error is None:
                     put_in_place(entry)
-        failed = [entry for entry in batch if entry.error and type(entry.operations[0]) is not Cancel]
+        failed = [entry for entry in batch if entry.error and not entry.is_cancellation]
         release([entry for entry in batch if entry not in failed] if failed else batch)
         return failed
 

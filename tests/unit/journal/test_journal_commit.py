@@ -102,6 +102,24 @@ def test_a_commit_that_fails_leaves_nothing_and_the_others_go_on(journal, tmp_pa
     assert (tmp_path / "list").read_bytes() == b"one\n"
 
 
+def test_of_many_commits_at_once_only_the_bad_ones_fail(journal, tmp_path):
+    async def commits():
+        return await asyncio.gather(
+            *(
+                journal.commit(
+                    Content.of(b"x"), [put(tmp_path, str(number), mail="mail" if number % 3 else "nowhere")]
+                )
+                for number in range(60)
+            ),
+            return_exceptions=True,
+        )
+
+    results = asyncio.run(commits())
+
+    assert [isinstance(result, FileNotFoundError) for result in results] == [number % 3 == 0 for number in range(60)]
+    assert files_in(tmp_path) == sorted(f"mail/new/{number}" for number in range(60) if number % 3)
+
+
 def test_a_full_disk_fails_the_commit_and_leaves_nothing(tmp_path):
     """A file size limit stands for the full disk: the write is cut short first, then refused."""
     journal = make_journal(tmp_path)
@@ -151,10 +169,14 @@ def test_a_segment_whose_sync_failed_is_used_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fdatasync", failing_once)
     with pytest.raises(OSError):
         journal.commit_blocking(Content.of(b"x"), [put(tmp_path, "failed")])
+    failed_first = failed.pop()
+    with pytest.raises(OSError):
+        journal.commit_blocking(None, [])
     journal.commit_blocking(Content.of(b"x"), [put(tmp_path, "after")])
     journal.close()
 
     assert files_in(tmp_path) == ["mail/new/after", "mail/new/before"]
+    assert not os.path.exists(failed_first)
     assert not os.path.exists(failed[0])
 
 
