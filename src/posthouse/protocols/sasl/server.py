@@ -8,6 +8,7 @@ Invariants:
 """
 
 import hmac
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from posthouse.protocols.sasl.credentials import Credentials, encode_base64
@@ -49,7 +50,7 @@ def mechanism(name: str, *, nonce: bytes, secret: bytes, hostname: str) -> "Serv
             return None
 
 
-class ServerMechanism:
+class ServerMechanism(ABC):
     """One authentication exchange.
 
     ``step`` takes the client's response, decoded from base64; first the initial response, or None without one.
@@ -78,8 +79,9 @@ class ServerMechanism:
         """Answers NeedVerify."""
         raise RuntimeError("no password was to be verified")
 
+    @abstractmethod
     def _start(self, response: bytes | None) -> Step:
-        raise NotImplementedError
+        """What follows from the initial response."""
 
     def _end(self, outcome: Success | Failure) -> Step:
         self._respond = _over
