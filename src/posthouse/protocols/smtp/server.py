@@ -189,7 +189,7 @@ class SmtpServerEngine(Intake):
         if len(line) > self.options.max_line and verb != b"AUTH":
             return self._fail(replies.LINE_TOO_LONG)
         if verb not in ALLOWED[self._state]:
-            return self._fail(self._out_of_sequence(verb))
+            return self._fail(_out_of_sequence(self._state, verb, lmtp=self.options.lmtp))
         if verb in IDLE:
             self._count_idle_command()
             if self.closed:
@@ -304,13 +304,13 @@ class SmtpServerEngine(Intake):
             return self._end("BDAT of unknown size", replies.BAD_BDAT)
         self._chunk_left = int(size)
         self._chunk_is_last = bool(last)
-        self._resume = self._state
         begun, self._state = self._state, State.CHUNK
         if begun is State.RCPT:
             self._asked = Asked.BDAT
             return events.DataStart()
         if begun is not State.MORE:
-            self._verdict = self._out_of_sequence(b"BDAT")
+            self._verdict = _out_of_sequence(begun, b"BDAT", lmtp=self.options.lmtp)
+            self._resume = begun
         elif not self._chunk_left:
             self._count_idle_command()
         return None
@@ -342,14 +342,6 @@ class SmtpServerEngine(Intake):
             return self._end("not SMTP", replies.NOT_SMTP)
         return self._fail(replies.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else replies.UNKNOWN_COMMAND)
 
-    def _out_of_sequence(self, verb: bytes) -> Reply:
-        if self._state is State.NEW:
-            return replies.NEED_HELLO
-        if self._state is State.MAIL and verb in (b"DATA", b"BDAT"):
-            # RFC 2920 §3.1: every recipient was refused; RFC 2033 §4.2 wants a 503.
-            return replies.NEED_RECIPIENT if self.options.lmtp else replies.NO_VALID_RECIPIENTS
-        return replies.BAD_SEQUENCE
-
     _COMMANDS: ClassVar[dict[bytes, Callable[["SmtpServerEngine", bytes], Event | None]]] = {
         b"HELO": _helo,
         b"EHLO": _ehlo,
@@ -371,6 +363,15 @@ class SmtpServerEngine(Intake):
         State.DATA: Intake._read_data,
         State.CHUNK: Intake._read_chunk,
     }
+
+
+def _out_of_sequence(state: State, verb: bytes, *, lmtp: bool) -> Reply:
+    if state is State.NEW:
+        return replies.NEED_HELLO
+    if state is State.MAIL and verb in (b"DATA", b"BDAT"):
+        # RFC 2920 §3.1: every recipient was refused; RFC 2033 §4.2 wants a 503.
+        return replies.NEED_RECIPIENT if lmtp else replies.NO_VALID_RECIPIENTS
+    return replies.BAD_SEQUENCE
 
 
 def _is_graphic(text: bytes) -> bool:
