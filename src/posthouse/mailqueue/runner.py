@@ -89,6 +89,7 @@ class Runner:
 
     async def run(self) -> None:
         """Work until ``drain``. Raises ``OSError`` when the spool can't be used at all."""
+        await asyncio.to_thread(self._spool.prepare)
         await asyncio.to_thread(self._spool.sweep)
         subscriptions = self._subscribe()
         try:
@@ -130,10 +131,8 @@ class Runner:
         if self._watch is None:
             return []
         try:
-            return [
-                self._watch.subscribe(directory, self._on_change)
-                for directory in (self._spool.messages, self._spool.wakes)
-            ]
+            places = (self._spool.messages, self._spool.wakes)
+            return [self._watch.subscribe(directory, self._on_change) for directory in places]
         except OSError as failure:
             log.error("queue-watch-failed", error=str(failure), consequence=f"a look every {RESCAN_SECONDS:g} s")
             return []
@@ -156,23 +155,23 @@ class Runner:
         self._stirred.clear()
 
     async def _look_if_due(self) -> None:
-        loop_time = asyncio.get_running_loop().time
-        started = loop_time()
-        if started < (self._look_not_before if self._must_look else self._rescan_at):
-            return
-        try:
-            await self._look()
-        except OSError as failure:
-            log.error("queue-look-failed", error=str(failure))
-        # A look reads the whole directory: in a long queue no more than a fifth of the time goes into that.
-        self._look_not_before = loop_time() + 4 * (loop_time() - started)
-        self._rescan_at = loop_time() + RESCAN_SECONDS
+        now = asyncio.get_running_loop().time()
+        if now >= (self._look_not_before if self._must_look else self._rescan_at):
+            self._rescan_at = now + RESCAN_SECONDS
+            try:
+                await self._look()
+            except OSError as failure:
+                log.error("queue-look-failed", error=str(failure))
 
     async def _look(self) -> None:
         """Find what is new, what has changed and what has gone. Raises ``OSError``."""
         self._must_look = False
         self._woken.update(await asyncio.to_thread(self._spool.woken))
+        loop_time = asyncio.get_running_loop().time
+        started = loop_time()
         names = await asyncio.to_thread(lambda: set(self._spool.names()))
+        # This reads the whole directory: in a long queue no more than a fifth of the time goes into it.
+        self._look_not_before = loop_time() + 4 * (loop_time() - started)
         for name in self._known - names - self._held.keys():
             self._forget(name)
         self._woken &= names

@@ -1,0 +1,166 @@
+"""cli/queue.py, on a real spool."""
+
+import asyncio
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from posthouse.base.errors import Reply
+from posthouse.cli import queue
+from posthouse.config.settings import Settings
+from posthouse.journal.content import Content
+from posthouse.journal.journal import Journal
+from posthouse.mailqueue.spool import Spool
+from posthouse.message.envelope import Envelope, Recipient
+
+ALL_ACTIONS = ["retry", "hold", "release", "delete"]
+
+
+class Queue:
+    def __init__(self, data_dir):
+        self.settings = Settings(data_dir=data_dir)
+        self.spool = Spool(os.path.join(data_dir, "queue"))
+        self.spool.prepare()
+        self.journal = Journal(os.path.join(data_dir, "journal"))
+
+    def enqueue(self, trace_id, *recipients, sender="alice@example.test"):
+        envelope = Envelope(sender, tuple(map(Recipient, recipients)), trace_id)
+        now = datetime.now(UTC) - timedelta(hours=3)
+        put = self.spool.plan(envelope, header_prefix=b"", now=now, content_size=3000)
+        self.journal.start()
+        asyncio.run(self.journal.commit(Content.of(b"x" * 3000), [put]))
+        self.journal.close()
+
+    def defer(self, trace_id, seconds=3600):
+        with self.spool.claim(trace_id) as claim:
+            state = claim.message.state.recipients[0]
+            state.attempts, state.remote = 2, "mx.d.example"
+            state.next_attempt = datetime.now(UTC).timestamp() + seconds
+            state.reply = Reply(450, "4.2.1", "grey\x1b[2Jlisted\nfor now")
+            self.spool.save(claim.message)
+
+    def run(self, *arguments, code=0):
+        result = CliRunner().invoke(queue.app, arguments, obj=self.settings)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def state(self, trace_id):
+        return self.spool.load(trace_id).state
+
+
+@pytest.fixture
+def mail(tmp_path):
+    return Queue(str(tmp_path))
+
+
+def test_an_empty_queue_says_so_also_where_there_is_none_yet(mail, tmp_path):
+    assert "empty" in mail.run("list")
+    mail.settings = Settings(data_dir=str(tmp_path / "none"))
+    assert "empty" in mail.run("list")
+    assert json.loads(mail.run("list", "--json")) == []
+    assert "empty" in mail.run("retry", "--all")
+
+
+def test_the_list_shows_who_waits_and_why_oldest_first(mail):
+    mail.enqueue("b2", "carol@d.example")
+    mail.enqueue("a1", "bob@d.example", "dave@e.example")
+    mail.defer("a1", seconds=3650)
+    head, bob, dave, carol = mail.run("list").splitlines()
+    assert head.startswith("ID")
+    assert bob.split()[:5] == ["a1", "3000", "3h", "in", "60m"]
+    assert "<alice@example.test> -> <bob@d.example>" in bob
+    assert "450 4.2.1 grey" in bob
+    assert dave.split() == ["now", "->", "<dave@e.example>"]
+    assert carol.startswith("b2 ")
+
+
+def test_what_a_server_said_cannot_move_the_cursor(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.defer("a1")
+    assert "\x1b" not in mail.run("list") + mail.run("show", "a1")
+
+
+def test_the_list_as_json_has_everything(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.enqueue("a2", "bob@d.example")
+    mail.defer("a1")
+    first, second = json.loads(mail.run("list", "--json"))
+    assert (first["id"], first["size_bytes"], first["sender"], first["hold"]) == (
+        "a1",
+        3000,
+        "alice@example.test",
+        False,
+    )
+    assert first["recipients"][0]["state"] == "deferred"
+    assert first["recipients"][0]["remote"] == "mx.d.example"
+    assert second["recipients"][0]["state"] == "waiting"
+
+
+def test_one_message_is_shown_with_all_that_is_known(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.defer("a1")
+    text = mail.run("show", "a1")
+    for fact in ("<alice@example.test>", "<bob@d.example>", "deferred, attempts: 2", "mx.d.example: 450"):
+        assert fact in text
+    assert json.loads(mail.run("show", "a1", "--json"))[0]["id"] == "a1"
+
+
+def test_retry_makes_a_message_due_and_wakes_the_runner(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.defer("a1")
+    mail.run("retry", "a1")
+    assert mail.state("a1").recipients[0].next_attempt == 0
+    assert mail.spool.woken() == ["a1"]
+
+
+def test_holding_and_releasing(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.enqueue("a2", "bob@d.example")
+    mail.run("hold", "a1")
+    assert (mail.state("a1").hold, mail.state("a2").hold) == (True, False)
+    assert "held" in mail.run("list")
+    assert "still on hold" in mail.run("retry", "a1")
+    mail.run("release", "--all")
+    assert not mail.state("a1").hold
+
+
+def test_a_deleted_message_is_no_longer_there(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.run("delete", "--all")
+    assert mail.state("a1").deleted
+    assert "empty" in mail.run("list")
+    assert "no such message" in mail.run("release", "a1", code=1)
+
+
+@pytest.mark.parametrize("action", [*ALL_ACTIONS, "show"])
+def test_a_message_that_is_not_there_is_named(mail, action):
+    assert "nowhere: no such message" in mail.run(action, "nowhere", code=1)
+    assert "not a message" in mail.run(action, "../../etc/passwd", code=1)
+
+
+@pytest.mark.parametrize("action", [*ALL_ACTIONS, "show"])
+def test_which_messages_must_be_said_one_way_or_the_other(mail, action):
+    mail.run(action, code=2)
+    mail.run(action, "a1", "--all", code=2)
+
+
+@pytest.mark.parametrize("action", ALL_ACTIONS)
+def test_a_message_that_is_being_delivered_is_left_alone(mail, action, monkeypatch):
+    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 0.0)
+    mail.enqueue("a1", "bob@d.example")
+    with mail.spool.claim("a1"):
+        assert "being delivered right now" in mail.run(action, "a1", code=1)
+    assert mail.spool.woken() == []
+
+
+def test_what_is_no_message_is_named_and_left_where_it_is(mail):
+    with open(os.path.join(mail.spool.messages, "torn"), "wb") as file:
+        file.write(b"{")
+    mail.enqueue("a1", "bob@d.example")
+    text = mail.run("list")
+    assert "torn: not a message" in text
+    assert "a1" in text
+    assert sorted(mail.spool.names()) == ["a1", "torn"]
