@@ -72,7 +72,9 @@ class Committer:
 
     def switch(self) -> None:
         """Retires the current segment, if it has records, after what was submitted so far."""
-        self._inbox.put(True)
+        segment = self._segment
+        if segment is not None and segment.has_records:
+            self._inbox.put(True)
 
     def close(self) -> None:
         """Commits what was submitted so far, retires the segment and ends the thread."""

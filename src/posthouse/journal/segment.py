@@ -120,7 +120,9 @@ class Segment:
                 self.gone.append((stamp, operation.path))
 
     def close(self) -> None:
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def discard(self) -> None:
         """Closes and deletes it, durably."""
