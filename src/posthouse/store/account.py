@@ -1,43 +1,98 @@
-"""One account's mailboxes."""
+"""One account's mailboxes, for one session."""
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
+from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
+from posthouse.store import changes, folders, sync
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.filename import SEEN
+from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
 from posthouse.store.model import Appended, MailboxInfo, Status
+from posthouse.store.quota import Limit
+from posthouse.store.threads import Threads
 from posthouse.store.view import View
+
+T = TypeVar("T")
 
 
 class AccountStore:
+    """Made by ``Store.account``. Everything raises TryLater when disk or database fail."""
+
+    __slots__ = ("_files", "_limit", "_threads")
+
+    def __init__(self, threads: Threads, files: AccountFiles, limit: Limit | None) -> None:
+        self._threads = threads
+        self._files = files
+        self._limit = limit
+
     async def mailboxes(self) -> list[MailboxInfo]:
-        raise NotImplementedError
+        """All of them, parents that are none and subscriptions to none too; INBOX first."""
+        return await self._run(folders.mailboxes)
 
     async def create(self, name: str, special_use: str = "") -> None:
-        raise NotImplementedError
+        """Raises MailboxExists, BadMailboxName."""
+        await self._run(folders.create, name, special_use)
 
     async def delete(self, name: str) -> None:
-        raise NotImplementedError
+        """With its messages, not its children. Raises NoSuchMailbox, BadMailboxName."""
+        await self._run(folders.delete, name)
 
     async def rename(self, old: str, new: str) -> None:
-        raise NotImplementedError
+        """With its children. Raises NoSuchMailbox, MailboxExists, BadMailboxName."""
+        await self._run(folders.rename, old, new)
 
     async def subscribe(self, name: str) -> None:
-        raise NotImplementedError
+        """The mailbox need not exist (RFC 3501 §6.3.6). Raises BadMailboxName."""
+        await self._run(folders.subscribe, name)
 
     async def unsubscribe(self, name: str) -> None:
-        raise NotImplementedError
+        """Raises BadMailboxName."""
+        await self._run(folders.unsubscribe, name)
 
     async def status(self, name: str) -> Status:
-        raise NotImplementedError
+        """Without changing anything, ``\\Recent`` included. Raises NoSuchMailbox."""
+        return await self._run(_status, name)
 
     async def select(self, name: str, *, read_only: bool = False) -> View:
-        raise NotImplementedError
+        """Raises NoSuchMailbox."""
+        folder = await self._run(AccountFiles.existing, name)
+        name = canonical_name(name)
+        view = View(self._threads, self._files, folder, name, self._limit, read_only=read_only)
+        await view.open()
+        return view
 
     async def append(
         self, name: str, content: Content, flags: frozenset[str], internal_date: datetime | None
     ) -> Appended:
-        raise NotImplementedError
+        """A new message, durable with its UID when this returns. Raises NoSuchMailbox, OverQuota."""
+
+        def work(files: AccountFiles) -> Appended:
+            return changes.append(files, files.existing(name), content, flags, internal_date, self._limit)
+
+        return await self._run(work)
 
     async def lock_maildrop(self) -> MaildropLock:
-        """The maildrop for one POP3 session; ``close()`` frees it. Raises InUse."""
-        raise NotImplementedError
+        """The maildrop for one POP3 session, until ``close()``. Raises InUse."""
+        return await self._run(lambda files: MaildropLock(files.path))
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await self._threads.run(self._files, work, self._files, *arguments)
+        except FileNotFoundError as error:
+            raise TryLater(f"mail store: {error}") from error
+
+
+def _status(files: AccountFiles, name: str) -> Status:
+    folder = files.existing(name)
+    with files.index.changing() as database:
+        box = sync.synchronise(database, folder, files.host, move_new=False)
+        messages, recent, unseen, size_bytes = database.execute(
+            "SELECT count(*), coalesce(sum(uid >= ?), 0), coalesce(sum(flags & ? = 0), 0),"
+            " coalesce(sum(coalesce(size, stored)), 0) FROM message WHERE mailbox = ?",
+            (box.first_recent, SEEN, box.id),
+        ).fetchone()
+    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes)

@@ -1,25 +1,292 @@
-"""A message as it is rendered for a client, loaded piece by piece."""
+"""Messages as they are rendered for clients: ready-made from the index, or read from their files.
 
-from datetime import datetime
+What was worked out for one client (sizes, envelopes, structures, headers) goes into the index for the next.
+Everything here blocks and runs in store threads; no lock is held while a file is read.
+"""
 
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from posthouse.message import headers, mime
 from posthouse.message.mime import Part
+from posthouse.protocols.imap.structure import bodystructure_bytes, envelope_bytes
+from posthouse.store import crlf, sync
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.crlf import LargeBody
+from posthouse.store.layout import Folder
+from posthouse.store.model import Want
+
+T = TypeVar("T")
+
+BATCH_MESSAGES = 1000
+BATCH_CACHED = 100
+BATCH_OCTETS = 1024 * 1024
+HEADER_BLOCK = 16 * 1024  # longer header sections are not kept in the index
+_IN_INDEX = Want.DATE | Want.SIZE
+_CACHED = {"envelope": Want.ENVELOPE, "structure": Want.STRUCTURE, "parts": Want.STRUCTURE | Want.BODY,
+           "header": Want.HEADER}  # fmt: skip
+
+
+class Vanished(Exception):
+    """The message's file is gone for good."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A message's row and what is cached of it; ``is_new`` when something was worked out."""
+
+    path: str
+    date: float
+    stored: int
+    size: int | None
+    envelope: bytes | None = None
+    structure: bytes | None = None
+    parts: bytes | None = None
+    header: bytes | None = None
+    is_new: bool = False
 
 
 class Message:
-    uid: int
-    flags: frozenset[str]
-    internal_date: datetime
-    size: int
-    envelope: bytes
+    """One message, loaded piece by piece as it is asked for. Lives only while it is rendered."""
+
+    __slots__ = ("_body", "_entry", "_part", "_source", "flags", "uid")
+
+    def __init__(self, source: "Source", uid: int, flags: frozenset[str], entry: Entry | None) -> None:
+        self.uid = uid
+        self.flags = flags
+        self._source = source
+        self._entry = entry
+        self._body: bytes | LargeBody | None = None
+        self._part: Part | None = None
+
+    @property
+    def entry(self) -> Entry:
+        if self._entry is None:
+            self._entry = self._source.entry(self.uid)
+        return self._entry
+
+    @property
+    def internal_date(self) -> datetime:
+        return datetime.fromtimestamp(int(self.entry.date), UTC)
+
+    @property
+    def size(self) -> int:
+        """RFC822.SIZE: octets of the CRLF form."""
+        size = self.entry.size
+        return len(self._load()) if size is None else size
+
+    @property
+    def envelope(self) -> bytes:
+        """ENVELOPE, ready to be sent."""
+        entry = self.entry
+        if entry.envelope is None:
+            entry.envelope = envelope_bytes(self.header())
+            entry.is_new = True
+        return entry.envelope
 
     def structure(self, extended: bool) -> bytes:
-        raise NotImplementedError
+        """BODYSTRUCTURE, or BODY, ready to be sent."""
+        entry = self.entry
+        if extended and entry.structure is not None:
+            return entry.structure
+        rendered = bodystructure_bytes(self.part(), extended, self.body)
+        if extended:
+            entry.structure = rendered
+            entry.is_new = True
+        return rendered
 
     def header(self) -> bytes:
-        raise NotImplementedError
+        """The whole header section with the blank line."""
+        entry = self.entry
+        if entry.header is not None:
+            return entry.header
+        if isinstance(self._body, bytes):
+            header = self._body[: headers.header_end(self._body)]
+        else:
+            header = self._source.read_header(self.uid, entry)
+        if len(header) <= HEADER_BLOCK:
+            entry.header = header
+            entry.is_new = True
+        return header
 
     def part(self) -> Part:
-        raise NotImplementedError
+        """The MIME structure; offsets are those of ``body``."""
+        if self._part is None:
+            entry = self.entry
+            if entry.parts is not None:
+                try:
+                    self._part = Part.from_bytes(entry.parts)
+                    return self._part
+                except msgspec.MsgspecError:
+                    pass
+            self._part = mime.scan(self.body())
+            entry.parts = self._part.to_bytes()
+            entry.is_new = True
+        return self._part
 
     def body(self, start: int = 0, end: int | None = None) -> bytes:
-        raise NotImplementedError
+        """A slice of the whole message in CRLF form."""
+        return self._load()[start:end]
+
+    def _load(self) -> bytes | LargeBody:
+        if self._body is None:
+            entry = self.entry
+            self._body = self._source.load(self.uid, entry)
+            if entry.size != len(self._body):
+                entry.size = len(self._body)
+                entry.is_new = True
+        return self._body
+
+
+class Source:
+    """Where the messages of one view come from."""
+
+    __slots__ = ("_files", "_folder", "_large", "_large_uid", "_read_only", "_uidvalidity")
+
+    def __init__(self, files: AccountFiles, folder: Folder, uidvalidity: int, *, read_only: bool) -> None:
+        self._files = files
+        self._folder = folder
+        self._uidvalidity = uidvalidity
+        self._read_only = read_only
+        self._large: LargeBody | None = None  # the last one: clients ask for it piece by piece
+        self._large_uid = 0
+
+    def batch(
+        self,
+        messages: Sequence[tuple[int, frozenset[str]]],
+        want: Want,
+        render: Callable[[Message], T],
+    ) -> tuple[list[T], int]:
+        """Renders as many of the first messages as one batch should have; returns how many were dealt with."""
+        messages = messages[: BATCH_MESSAGES if want in _IN_INDEX | Want.FLAGS else BATCH_CACHED]
+        needs_rows = bool(want & ~Want.FLAGS)
+        entries = self._entries([uid for uid, _ in messages], want) if needs_rows else {}
+        rendered: list[T] = []
+        octets = done = 0
+        for uid, flags in messages:
+            done += 1
+            entry = entries.get(uid)
+            if entry is None and needs_rows:
+                continue
+            try:
+                rendered.append(render(Message(self, uid, flags, entry)))
+            except Vanished:
+                continue
+            if Want.BODY in want and entry:
+                octets += entry.stored
+                if octets >= BATCH_OCTETS:
+                    break
+        self._keep(entries)
+        return rendered, done
+
+    def entry(self, uid: int) -> Entry:
+        found = self._entries([uid], _IN_INDEX)
+        if uid not in found:
+            raise Vanished(uid)
+        return found[uid]
+
+    def load(self, uid: int, entry: Entry) -> bytes | LargeBody:
+        """The whole message in CRLF form."""
+        if self._large is not None and self._large_uid == uid:
+            return self._large
+        body = crlf.load(self._open(uid, entry), self._folder.tmp, convert=entry.size != entry.stored)
+        if isinstance(body, LargeBody):
+            self.close()
+            self._large, self._large_uid = body, uid
+        return body
+
+    def read_header(self, uid: int, entry: Entry) -> bytes:
+        """Only as much of the file as the header section needs."""
+        with open(self._open(uid, entry), "rb", buffering=0) as file:
+            data = file.read(HEADER_BLOCK)
+            while (end := headers.header_end(data)) == len(data):
+                more = file.read(len(data))
+                if not more:
+                    break
+                data += more
+        return data[:end] if entry.size == entry.stored else crlf.to_crlf(data[:end])
+
+    def close(self) -> None:
+        if self._large is not None:
+            self._large.close()
+            self._large = None
+
+    def _open(self, uid: int, entry: Entry) -> int:
+        """Another program may have renamed the file: then it is looked up anew."""
+        for attempt in range(sync.ATTEMPTS):
+            try:
+                path = f"{self._folder.path}/{entry.path}"
+                return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._synchronise(force=attempt > 0)
+                found = self._select([uid], _IN_INDEX).get(uid)
+                if found is None:
+                    raise Vanished(uid) from None
+                entry.path = found.path
+        raise Vanished(uid)
+
+    def _entries(self, uids: list[int], want: Want) -> dict[int, Entry]:
+        found = self._select(uids, want)
+        if len(found) < len(uids):  # expunged, or the index was lost
+            self._synchronise(force=False)
+            found = self._select(uids, want)
+        return found
+
+    def _synchronise(self, *, force: bool) -> None:
+        try:
+            with self._files.index.changing() as database:
+                host = self._files.host
+                sync.synchronise(database, self._folder, host, move_new=not self._read_only, force=force)
+        except FileNotFoundError:
+            raise Vanished from None
+
+    def _select(self, uids: list[int], want: Want) -> dict[int, Entry]:
+        cached = [f"c.{name}" if want & needed else "NULL" for name, needed in _CACHED.items()]
+        join = " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid" if want & ~_IN_INDEX else ""
+        query = (
+            f"SELECT m.uid, m.place || m.base || m.info, m.date, m.stored, m.size, {', '.join(cached)}"  # noqa: S608
+            f" FROM message m{join} WHERE m.uid IN (SELECT value FROM json_each(?))"
+            " AND m.mailbox = (SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
+        )
+        values = (json.dumps(uids), self._folder.name, self._uidvalidity)
+        with self._files.index.reading() as database:
+            return {row[0]: Entry(*row[1:]) for row in database.execute(query, values)}
+
+    def _keep(self, entries: dict[int, Entry]) -> None:
+        """Writes down what was worked out. It is only a cache: trouble with it is nobody's trouble."""
+        fresh = [(uid, entry) for uid, entry in entries.items() if entry.is_new]
+        if not fresh:
+            return
+        try:
+            with self._files.index.changing() as database:
+                _write(database, self._folder.name, self._uidvalidity, fresh)
+        except sqlite3.OperationalError:
+            return
+
+
+def _write(database: sqlite3.Connection, folder: str, uidvalidity: int, fresh: list[tuple[int, Entry]]) -> None:
+    row = database.execute(
+        "SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?", (folder, uidvalidity)
+    ).fetchone()
+    if row is None:
+        return
+    mailbox = row[0]
+    database.executemany(
+        "UPDATE message SET size = ? WHERE mailbox = ? AND uid = ? AND size IS NOT ?",
+        [(entry.size, mailbox, uid, entry.size) for uid, entry in fresh],
+    )
+    # The message may have been expunged meanwhile; what was not asked for this time stays.
+    database.executemany(
+        "INSERT INTO cache SELECT mailbox, uid, ?, ?, ?, ? FROM message WHERE mailbox = ? AND uid = ?"
+        " ON CONFLICT DO UPDATE SET envelope = coalesce(excluded.envelope, envelope),"
+        " structure = coalesce(excluded.structure, structure), parts = coalesce(excluded.parts, parts),"
+        " header = coalesce(excluded.header, header)",
+        [(entry.envelope, entry.structure, entry.parts, entry.header, mailbox, uid) for uid, entry in fresh],
+    )

@@ -1,35 +1,135 @@
-"""The mail store of one process: opens accounts, names deliveries."""
+"""The mail store of one process: names deliveries, opens accounts.
 
+Invariant: nothing outside the mail root is ever touched, whatever ``maildir`` says.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal, Put
 from posthouse.runtime.watch import Watch
+from posthouse.store import filename
 from posthouse.store.account import AccountStore
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.delivery import form_of
+from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, folder_of, make_folder
+from posthouse.store.quota import add, directories, parse, room
+from posthouse.store.threads import Threads
+
+T = TypeVar("T")
+
+OPEN_INDEXES = 64
+KNOWN_MAILDIRS = 10_000
 
 
 class Store:
+    """``hostname`` goes into file names; ``threads`` bounds what runs at once."""
+
     def __init__(
         self, mail_root: str, journal: Journal, watch: Watch | None, *, threads: int = 4, hostname: str
     ) -> None:
-        raise NotImplementedError
+        self._root = os.path.realpath(mail_root)
+        self._journal = journal
+        self._host = filename.host_part(hostname)
+        self._threads = Threads(threads, watch)
+        self._known: dict[tuple[str, str], tuple[str, str]] = {}  # maildir, folder: account's path, folder's
+        self._accounts: WeakValueDictionary[str, AccountFiles] = WeakValueDictionary()
+        self._used: OrderedDict[str, AccountFiles] = OrderedDict()  # the latest, whose indexes stay open
 
     async def plan_delivery(self, maildir: str, content: Content, prefix: bytes, *, folder: str = "INBOX") -> Put:
-        """Names the file of a delivery; ``prefix`` has CRLF. Raises TryLater, BadMailboxName."""
-        raise NotImplementedError
+        """Names the file that a message becomes; makes the Maildir if need be.
+
+        ``prefix``, with CRLF, goes in front. Raises TryLater, BadMailboxName. After an OSError of the journal,
+        ``forget`` and plan once more: the directory may have been removed.
+        """
+        place = self._known.get((maildir, folder))
+        if place is None:
+            place = await self._call(self._prepare, maildir, folder)
+        if content.in_memory:
+            form = form_of(content, prefix, self._host)
+        else:
+            form = await self._call(form_of, content, prefix, self._host)
+        account, path = place
+        add(account, form.stored, 1)
+        return form.put(path, "new")
 
     def forget(self, maildir: str) -> None:
-        """After an OSError of the journal: the Maildir may have been removed; plan again."""
-        raise NotImplementedError
+        """Looks again at the next delivery whether the Maildir is there."""
+        for key in [key for key in self._known if key[0] == maildir]:
+            del self._known[key]
 
     def account(self, maildir: str, *, quota: str = "") -> AccountStore:
-        raise NotImplementedError
+        """Raises TryLater where ``maildir`` is no Maildir below the mail root."""
+        files = self._accounts.get(maildir)
+        if files is None:
+            files = AccountFiles(account_path(self._root, maildir), self._host, self._journal)
+            self._accounts[maildir] = files
+        self._used[maildir] = files
+        self._used.move_to_end(maildir)
+        if len(self._used) > OPEN_INDEXES:
+            self._close_oldest()
+        return AccountStore(self._threads, files, parse(quota))
 
     async def quota_room(self, maildir: str, quota: str) -> int | None:
-        """Bytes left, 0 when full, None without a limit."""
-        raise NotImplementedError
+        """Octets left, 0 where the account is full, None without a limit."""
+        limit = parse(quota)
+        if limit is None:
+            return None
+        account, _ = self._known.get((maildir, INBOX)) or await self._call(self._prepare, maildir, INBOX)
+        return await self._call(room, account, limit)
 
     def exists(self, path: str) -> bool:
-        """For the journal's recovery: is the message of this file anywhere in its account?"""
-        raise NotImplementedError
+        """For the journal's recovery: is the message of this file anywhere in its account, with any flags?"""
+        if os.path.lexists(path):
+            return True
+        directory, _, name = path.rpartition("/")
+        account = os.path.dirname(directory)
+        if os.path.basename(account).startswith("."):
+            account = os.path.dirname(account)
+        base = filename.split(name)[0]
+        try:
+            return any(
+                entry.startswith(base) and filename.split(entry)[0] == base
+                for place in directories(account)
+                for entry in os.listdir(place)
+            )
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
-        raise NotImplementedError
+        """After the last session."""
+        self._threads.close()
+        for files in self._accounts.values():
+            files.index.close()
+
+    async def _call(self, work: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await self._threads.call(work, *arguments)
+        except FileNotFoundError as error:
+            raise TryLater(f"mail store: {error}") from error
+
+    def _prepare(self, maildir: str, folder: str) -> tuple[str, str]:
+        account = account_path(self._root, maildir)
+        make_folder(Folder(account, ""))
+        directory = folder_of(canonical_name(folder))
+        path = account
+        if directory:
+            path = f"{account}/{directory}"
+            make_folder(Folder(path, directory))
+        if len(self._known) >= KNOWN_MAILDIRS:
+            self._known.clear()
+        self._known[maildir, folder] = (account, path)
+        return account, path
+
+    def _close_oldest(self) -> None:
+        _, oldest = self._used.popitem(last=False)
+        if oldest.index.lock.acquire(blocking=False):  # else it is being used this moment
+            try:
+                oldest.index.close()
+            finally:
+                oldest.index.lock.release()

@@ -1,50 +1,309 @@
-"""One selected mailbox in one session."""
+"""One selected mailbox in one session: the sequence numbers that its client believes in.
 
+Invariants:
+  1. Between two ``refresh(expunge=True)`` no sequence number changes its meaning (RFC 3501 §7.4.1).
+  2. UIDs ascend; a message that is new to the view comes last.
+  3. A view holds eight octets a message: its UID and a mask of its flags. It changes on the loop's thread only.
+"""
+
+import asyncio
+import time
+from array import array
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from posthouse.message.query import Query
-from posthouse.store.fetch import Message
-from posthouse.store.model import Changes, Copied, Want
+from posthouse.runtime.watch import Subscription
+from posthouse.store import changes, copying, filename, index, search, sync
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.changes import Mode
+from posthouse.store.errors import NoSuchMailbox, ReadOnly
+from posthouse.store.fetch import Message, Source
+from posthouse.store.index import Mailbox
+from posthouse.store.keywords import RECENT, Keywords
+from posthouse.store.layout import Folder
+from posthouse.store.model import NO_CHANGES, Changes, Copied, Want
+from posthouse.store.quota import Limit
+from posthouse.store.threads import Threads
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the index found. ``present`` is None where nothing was expunged."""
+
+    box: Mailbox
+    changed: list[tuple[int, int]]
+    present: frozenset[int] | None
+    recent_from: int
+
+
 class View:
-    name: str
-    uidvalidity: int
-    uidnext: int
-    read_only: bool
-    recent: int
-    first_unseen: int
-    keywords: tuple[str, ...]
-    uids: Sequence[int]
+    """Made by ``AccountStore.select``."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        files: AccountFiles,
+        folder: Folder,
+        name: str,
+        limit: Limit | None,
+        *,
+        read_only: bool,
+    ) -> None:
+        self.name = name
+        self.read_only = read_only
+        self.recent = 0
+        self.uids: Sequence[int] = array("I")
+        self._masks = array("I")
+        self._gone: set[int] = set()
+        self._threads = threads
+        self._files = files
+        self._folder = folder
+        self._limit = limit
+        self._box: Mailbox
+        self._letters: Keywords
+        self._source: Source
+        self._subscriptions: list[Subscription] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._callback: Callable[[], None] | None = None
+
+    async def open(self) -> None:
+        """The first look at everything."""
+        look = await self._run(self._look, 0)
+        self._source = Source(self._files, self._folder, look.box.uidvalidity, read_only=self.read_only)
+        self._letters = self._files.keywords(self._folder)
+        self.uids = array("I", [uid for uid, _ in look.changed])
+        since = look.recent_from
+        self._masks = array("I", [mask | RECENT if uid >= since else mask for uid, mask in look.changed])
+        self.recent = len(self.uids) - bisect_left(self.uids, since)
+        self._box = look.box
+
+    @property
+    def uidvalidity(self) -> int:
+        return self._box.uidvalidity
+
+    @property
+    def uidnext(self) -> int:
+        return self._box.uidnext
+
+    @property
+    def first_unseen(self) -> int:
+        """The sequence number of the first message without ``\\Seen``, or 0."""
+        return next((seq for seq, mask in enumerate(self._masks, 1) if not mask & filename.SEEN), 0)
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The keywords that this mailbox has letters for."""
+        return tuple(name for name in self._letters.names if name)
 
     async def refresh(self, *, expunge: bool) -> Changes:
-        raise NotImplementedError
+        """What others changed. Without ``expunge``, messages that are gone keep their numbers for now."""
+        if self._is_current():
+            if not (expunge and self._gone):
+                return NO_CHANGES
+            return self._take(Look(self._box, [], None, 0), expunge=True)
+        look = await self._run(self._look, self._box.modseq)
+        if look.box.uidvalidity != self._box.uidvalidity:
+            raise NoSuchMailbox(self.name)  # another one has taken its place
+        taken = self._take(look, expunge=expunge)
+        self._arm()
+        return taken
 
-    def fetch(self, uids: Sequence[int], want: Want, render: Callable[[Message], T]) -> AsyncIterator[list[T]]:
-        raise NotImplementedError
+    async def fetch(self, uids: Sequence[int], want: Want, render: Callable[[Message], T]) -> AsyncIterator[list[T]]:
+        """What ``render`` makes of the messages, in batches; it runs in a store thread. Who is gone is left out."""
+        pending = [(uids[at], self._letters.flags(self._masks[seq])) for at, seq in self._positions(uids)]
+        at = 0
+        while at < len(pending):
+            part = pending[at : at + 1000]
+            rendered, done = await self._run(self._source.batch, part, want, render)
+            at += done
+            if rendered:
+                yield rendered
 
     async def store_flags(
-        self, uids: Sequence[int], flags: frozenset[str], mode: Literal["add", "remove", "replace"]
+        self, uids: Sequence[int], flags: frozenset[str], mode: Mode
     ) -> list[tuple[int, frozenset[str]]]:
-        raise NotImplementedError
+        """Each UID with all its flags as they are now. ``\\Recent`` can't be changed (RFC 3501 §2.3.2)."""
+        self._require_write()
+        stored = await self._run(changes.store_flags, self._files, self._folder, self._known(uids), flags, mode)
+        result: list[tuple[int, frozenset[str]]] = []
+        for uid, mask in stored:
+            at = self._position(uid)
+            if at is not None:
+                mask |= self._masks[at] & RECENT
+                self._masks[at] = mask
+                result.append((uid, self._letters.flags(mask)))
+        return result
 
     async def expunge(self, uids: Sequence[int] | None = None) -> None:
-        raise NotImplementedError
+        """Removes what is flagged ``\\Deleted``, among ``uids`` if given. ``refresh`` tells the view."""
+        self._require_write()
+        await self._run(changes.expunge, self._files, self._folder, self._known(self.uids if uids is None else uids))
 
     async def copy(self, uids: Sequence[int], target: str) -> Copied:
-        raise NotImplementedError
+        """All or nothing. Raises NoSuchMailbox (the target), OverQuota."""
+        return await self._transfer(uids, target, move=False)
 
     async def move(self, uids: Sequence[int], target: str) -> Copied:
-        raise NotImplementedError
+        """All or nothing; ``refresh`` tells the view what is gone. Raises NoSuchMailbox."""
+        self._require_write()
+        return await self._transfer(uids, target, move=True)
 
     async def search(self, query: Query) -> list[int]:
-        raise NotImplementedError
+        """The UIDs that match, ascending."""
+        sequence = {uid: seq for seq, uid in enumerate(self.uids, 1)}
+        numbers = search.Numbers(sequence, self.uids[-1] if self.uids else 0)
+        test = search.compiled(query, numbers)
+        found: list[int] = []
+        async for batch in self.fetch(
+            self.uids, test.want, lambda message: message.uid if test.matches(message) else 0
+        ):
+            found.extend(filter(None, batch))
+        return found
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
-        raise NotImplementedError
+        """Calls back, on the loop, when ``refresh`` may have something to tell; None ends that."""
+        for subscription in self._subscriptions:
+            subscription.cancel()
+        self._subscriptions = []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._callback = callback
+        if callback is not None and self._threads.watch is not None:
+            for place in ("new", "cur"):
+                try:
+                    subscription = self._threads.watch.subscribe(f"{self._folder.path}/{place}", callback)
+                except OSError:  # no watches left: the session finds out when its client next asks
+                    continue
+                self._subscriptions.append(subscription)
+            self._arm()
 
     def close(self) -> None:
-        raise NotImplementedError
+        self.on_change(None)
+        self._source.close()
+
+    # On the loop's thread
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await self._threads.run(self._files, work, *arguments)
+        except FileNotFoundError as error:
+            raise NoSuchMailbox(self.name) from error
+
+    def _is_current(self) -> bool:
+        try:
+            return self._box.is_current(self._folder.stamp(), time.time_ns())
+        except FileNotFoundError:
+            raise NoSuchMailbox(self.name) from None
+
+    def _take(self, look: Look, *, expunge: bool) -> Changes:
+        """Brings the view to what a look found, and says what its client must hear."""
+        before, recent_before = len(self.uids), self.recent
+        if look.present is not None:
+            self._gone.update(set(self.uids) - look.present)
+        changed: list[int] = []
+        last = self.uids[-1] if self.uids else 0
+        for uid, mask in look.changed:
+            if uid > last:
+                self._append(uid, mask, is_recent=uid >= look.recent_from)
+            elif (at := self._position(uid)) is not None:
+                mask |= self._masks[at] & RECENT
+                if mask != self._masks[at]:
+                    self._masks[at] = mask
+                    changed.append(uid)
+        grown = len(self.uids) > before
+        expunged = self._drop_gone() if expunge and self._gone else ()
+        self._box = look.box
+        return Changes(
+            expunged,
+            len(self.uids) if grown else None,
+            self.recent if self.recent != recent_before else None,
+            tuple(
+                (at + 1, uid, self._letters.flags(self._masks[at]))
+                for uid in changed
+                if (at := self._position(uid)) is not None
+            ),
+        )
+
+    def _append(self, uid: int, mask: int, *, is_recent: bool) -> None:
+        assert isinstance(self.uids, array)
+        self.uids.append(uid)
+        self._masks.append(mask | RECENT if is_recent else mask)
+        self.recent += is_recent
+
+    def _drop_gone(self) -> tuple[int, ...]:
+        seqs = [seq for seq, uid in enumerate(self.uids, 1) if uid in self._gone]
+        kept = [at for at, uid in enumerate(self.uids) if uid not in self._gone]
+        self.uids = array("I", [self.uids[at] for at in kept])
+        self._masks = array("I", [self._masks[at] for at in kept])
+        self.recent = sum(1 for mask in self._masks if mask & RECENT)
+        self._gone = set()
+        return tuple(reversed(seqs))
+
+    def _position(self, uid: int) -> int | None:
+        at = bisect_left(self.uids, uid)
+        return at if at < len(self.uids) and self.uids[at] == uid else None
+
+    def _positions(self, uids: Sequence[int]) -> list[tuple[int, int]]:
+        """Index in ``uids`` and in the view, for those that the view has."""
+        if uids is self.uids:
+            return [(at, at) for at in range(len(uids))]
+        found = ((index, self._position(uid)) for index, uid in enumerate(uids))
+        return [(index, at) for index, at in found if at is not None]
+
+    def _known(self, uids: Sequence[int]) -> list[int]:
+        return list(uids) if uids is self.uids else [uid for uid in uids if self._position(uid) is not None]
+
+    def _require_write(self) -> None:
+        if self.read_only:
+            raise ReadOnly(self.name)
+
+    def _arm(self) -> None:
+        """Where a foreign change may hide behind one of ours, its time to show comes without an event."""
+        due = max(self._box.new_due, self._box.cur_due)
+        if self._callback is None or not due or self._timer is not None:
+            return
+        wait = max(0.0, (due - time.time_ns()) / 1e9) + sync.TICK_NS / 1e9
+        self._timer = asyncio.get_running_loop().call_later(wait, self._announce)
+
+    def _announce(self) -> None:
+        self._timer = None
+        if self._callback is not None:
+            self._callback()
+
+    async def _transfer(self, uids: Sequence[int], target: str, *, move: bool) -> Copied:
+        def work() -> Copied:
+            folder = self._files.existing(target)
+            limit = self._limit
+            return copying.copy(self._files, self._folder, folder, self._known(uids), limit, move=move)
+
+        return await self._run(work)
+
+    # In a store thread
+
+    def _look(self, modseq: int) -> Look:
+        """What changed since; everything if that is 0. Claims what is recent for this session."""
+        with self._files.index.changing() as database:
+            box = sync.synchronise(database, self._folder, self._files.host, move_new=not self.read_only)
+            query = "SELECT uid, flags FROM message WHERE mailbox = ?"
+            changed: list[tuple[int, int]]
+            if modseq:
+                query += " AND modseq > ? ORDER BY uid"
+                changed = database.execute(query, (box.id, modseq)).fetchall()
+            else:
+                changed = database.execute(query + " ORDER BY uid", (box.id,)).fetchall()
+            present = None
+            if modseq and box.expunged > modseq:
+                rows = database.execute("SELECT uid FROM message WHERE mailbox = ?", (box.id,))
+                present = frozenset(uid for (uid,) in rows)
+            recent_from = box.first_recent
+            if not self.read_only and recent_from < box.uidnext:
+                box.first_recent = box.uidnext
+                index.save_mailbox(database, box)
+        self._files.keywords(self._folder)
+        return Look(box, changed, present, recent_from)

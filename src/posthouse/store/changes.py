@@ -1,0 +1,180 @@
+"""What a session changes in one mailbox: flags, expunges, new messages. Blocking.
+
+Invariants:
+  1. Each works on a mailbox that was brought up to date in the same ``Index.changing()``.
+  2. The disk changes first. If then the index can't be written, it is behind, and catches up by itself.
+  3. A file that another program renamed meanwhile is looked up anew; one that is gone is left out.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from posthouse.base.errors import TryLater
+from posthouse.journal.content import Content
+from posthouse.journal.operations import Append
+from posthouse.store import filename, index, quota, sync, uidlist
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.delivery import form_of
+from posthouse.store.errors import OverQuota
+from posthouse.store.index import Mailbox
+from posthouse.store.layout import Folder
+from posthouse.store.model import Appended
+from posthouse.store.quota import Limit
+
+Mode = Literal["add", "remove", "replace"]
+
+
+class Row(NamedTuple):
+    """A message as the index has it."""
+
+    uid: int
+    flags: int
+    place: str
+    base: str
+    info: str
+    date: float
+    stored: int
+    size: int | None
+
+    @property
+    def path(self) -> str:
+        return f"{self.place}{self.base}{self.info}"
+
+
+def rows(database: sqlite3.Connection, box: Mailbox, uids: Sequence[int] | None, mask: int = 0) -> list[Row]:
+    """Messages by UID, ascending; all if ``uids`` is None; only those that have all flags of ``mask``."""
+    query = (
+        "SELECT uid, flags, place, base, info, date, stored, size FROM message WHERE mailbox = ? AND flags & ? = ?"
+    )
+    values: list[object] = [box.id, mask, mask]
+    if uids is not None:
+        query += " AND uid IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(list(uids)))
+    return [Row._make(row) for row in database.execute(query + " ORDER BY uid", values)]
+
+
+def require_room(files: AccountFiles, limit: Limit | None, size_bytes: int) -> None:
+    """Raises OverQuota where that does not fit."""
+    if limit and size_bytes > (left := quota.room(files.path, limit)):
+        raise OverQuota(f"{files.path}: {size_bytes} octets into {left} of {limit}")
+
+
+def append(
+    files: AccountFiles,
+    folder: Folder,
+    content: Content,
+    flags: frozenset[str],
+    internal_date: datetime | None,
+    limit: Limit | None,
+) -> Appended:
+    """A message that is durable, with its UID, after one sync of the journal."""
+    form = form_of(content, b"", files.host)
+    require_room(files, limit, form.stored)
+    done: Appended | None = None
+    try:
+        with files.index.changing() as database, sync.assigning(database, folder, files.host) as box:
+            mask = files.keywords(folder).mask(flags)
+            info = filename.info_with("", mask)
+            put = form.put(folder.path, "cur", info, internal_date.timestamp() if internal_date else None)
+            uid = box.uidnext
+            files.journal.commit_blocking(content, [put, Append(folder.uidlist, uidlist.line(uid, form.base))])
+            done = Appended(box.uidvalidity, uid)
+            quota.add(files.path, form.stored, 1)
+            box.uidnext += 1
+            box.modseq += 1
+            date = os.stat(put.path).st_mtime
+            row = (box.id, uid, mask, box.modseq, form.base, "cur/", info, date, form.stored, form.size)
+            index.add_messages(database, [row])
+            sync.note_own_change(database, folder, box)
+    except (sqlite3.Error, FileNotFoundError):
+        if done is None:
+            raise
+    return done
+
+
+def store_flags(
+    files: AccountFiles, folder: Folder, uids: Sequence[int], flags: frozenset[str], mode: Mode
+) -> list[tuple[int, int]]:
+    """UIDs and their new flags."""
+    result: dict[int, int] = {}
+    with files.index.changing() as database:
+        changed = files.keywords(folder).mask(flags, add=mode != "remove")
+        pending: Sequence[int] = uids
+        for attempt in range(sync.ATTEMPTS):
+            box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
+            pending = _flag(database, folder, box, rows(database, box, pending), changed, mode, result)
+            if not pending:
+                break
+    return sorted(result.items())
+
+
+def _flag(
+    database: sqlite3.Connection,
+    folder: Folder,
+    box: Mailbox,
+    messages: list[Row],
+    changed: int,
+    mode: Mode,
+    result: dict[int, int],
+) -> list[int]:
+    """Renames what must be; returns the UIDs whose files were not found."""
+    missing: list[int] = []
+    renamed: list[tuple[int, str, int, int, int]] = []
+    for message in messages:
+        if mode == "add":
+            mask = message.flags | changed
+        elif mode == "remove":
+            mask = message.flags & ~changed
+        else:
+            mask = changed
+        if mask != message.flags:
+            info = filename.info_with(message.info, mask)
+            try:
+                os.rename(f"{folder.path}/{message.path}", f"{folder.path}/cur/{message.base}{info}")
+            except FileNotFoundError:
+                missing.append(message.uid)
+                continue
+            renamed.append((mask, info, box.modseq + 1, box.id, message.uid))
+        result[message.uid] = mask
+    if renamed:
+        box.modseq += 1
+        database.executemany(
+            "UPDATE message SET flags = ?, place = 'cur/', info = ?, modseq = ? WHERE mailbox = ? AND uid = ?",
+            renamed,
+        )
+        sync.note_own_change(database, folder, box)
+    return missing
+
+
+def expunge(files: AccountFiles, folder: Folder, uids: Sequence[int] | None) -> None:
+    """Removes the messages that are flagged as deleted."""
+    with files.index.changing() as database:
+        for attempt in range(sync.ATTEMPTS):
+            box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
+            doomed = rows(database, box, uids, filename.DELETED)
+            if not doomed or remove(files, database, folder, box, doomed):
+                return
+    raise TryLater(f"{folder.path}: messages are renamed faster than they can be removed")
+
+
+def remove(
+    files: AccountFiles, database: sqlite3.Connection, folder: Folder, box: Mailbox, doomed: list[Row]
+) -> bool:
+    """Unlinks messages; whether all of them were found."""
+    removed: list[Row] = []
+    for message in doomed:
+        try:
+            os.unlink(f"{folder.path}/{message.path}")
+            removed.append(message)
+        except FileNotFoundError:
+            continue
+    if removed:
+        box.modseq += 1
+        index.remove_messages(database, box, [message.uid for message in removed])
+        sync.note_own_change(database, folder, box)
+        quota.add(files.path, -sum(message.stored for message in removed), -len(removed))
+    return len(removed) == len(doomed)

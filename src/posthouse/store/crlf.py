@@ -1,0 +1,79 @@
+"""Message files as clients see them: with CRLF line ends.
+
+A file whose size is that of its CRLF form is read as it is; in any other, each bare LF becomes CRLF and
+everything else stays.
+
+Invariant: no more than ``IN_MEMORY`` octets of a file are held here. Files are not mapped, since a program that
+cuts a mapped file kills us.
+"""
+
+import os
+import tempfile
+
+IN_MEMORY = 4 * 1024 * 1024
+_BLOCK = 1024 * 1024
+
+
+def to_crlf(data: bytes) -> bytes:
+    """Bare LFs as CRLF."""
+    if b"\r\n" in data:
+        data = data.replace(b"\r\n", b"\n")
+    return data.replace(b"\n", b"\r\n")
+
+
+class LargeBody:
+    """A message that is read piece by piece; converted once, into an unlinked file, if need be."""
+
+    __slots__ = ("_handle", "size")
+
+    def __init__(self, handle: int, temporary_dir: str, *, convert: bool) -> None:
+        """Takes ``handle`` over."""
+        self._handle = handle
+        if convert:
+            try:
+                self._handle = _converted(handle, temporary_dir)
+            finally:
+                os.close(handle)
+        self.size = os.fstat(self._handle).st_size
+
+    def __getitem__(self, wanted: slice) -> bytes:
+        start, end, _ = wanted.indices(self.size)
+        pieces: list[bytes] = []
+        while start < end and (piece := os.pread(self._handle, end - start, start)):
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def load(handle: int, temporary_dir: str, *, convert: bool) -> bytes | LargeBody:
+    """The whole of an open file, which is taken over."""
+    size = os.fstat(handle).st_size
+    if size > IN_MEMORY:
+        return LargeBody(handle, temporary_dir, convert=convert)
+    with open(handle, "rb") as file:
+        data = file.read(IN_MEMORY)
+    return to_crlf(data) if convert else data
+
+
+def _converted(handle: int, temporary_dir: str) -> int:
+    with tempfile.TemporaryFile(dir=temporary_dir, buffering=0) as file:
+        position = 0
+        while block := os.pread(handle, _BLOCK, position):
+            # A CRLF that straddles two blocks must not be taken for a bare LF.
+            if block.endswith(b"\r") and len(block) > 1:
+                block = block[:-1]
+            position += len(block)
+            _write_all(file.fileno(), to_crlf(block))
+        return os.dup(file.fileno())
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]

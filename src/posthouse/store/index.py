@@ -1,0 +1,290 @@
+"""The index of one account: one SQLite file that mirrors its Maildir for speed.
+
+Whoever changes something that the index knows, on disk or in it, does so within ``changing()``: it is the lock
+among all our processes. Modification sequences start from the clock, so that those of an index that was built
+anew are higher than any before.
+
+Invariants:
+  1. A row's UID is on disk in the uidlist before the row is committed; the index may be behind, never ahead.
+  2. The file may be deleted or damaged at any time: it is made again, with the same UIDs.
+  3. One connection an account and process, used under ``lock``.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from posthouse.runtime.log import log
+from posthouse.store.layout import Stamp
+
+FILE_NAME = "posthouse.index"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 20.0
+
+_SCHEMA = """
+CREATE TABLE account (uidvalidity INTEGER NOT NULL);
+CREATE TABLE mailbox (
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL UNIQUE,
+    uidvalidity INTEGER NOT NULL,
+    guid TEXT NOT NULL,
+    uidnext INTEGER NOT NULL,
+    first_recent INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    expunged INTEGER NOT NULL,
+    stamp TEXT NOT NULL,
+    new_due INTEGER NOT NULL,
+    cur_due INTEGER NOT NULL
+);
+CREATE TABLE message (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    flags INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    base TEXT NOT NULL,
+    place TEXT NOT NULL,
+    info TEXT NOT NULL,
+    date REAL NOT NULL,
+    stored INTEGER NOT NULL,
+    size INTEGER,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX message_base ON message (mailbox, base);
+CREATE INDEX message_modseq ON message (mailbox, modseq);
+CREATE INDEX message_unmoved ON message (mailbox) WHERE place = 'new/';
+CREATE TABLE cache (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    envelope BLOB,
+    structure BLOB,
+    parts BLOB,
+    header BLOB,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
+    DELETE FROM cache WHERE mailbox = old.mailbox AND uid = old.uid;
+END;
+CREATE TRIGGER mailbox_gone AFTER DELETE ON mailbox BEGIN
+    DELETE FROM message WHERE mailbox = old.id;
+END;
+INSERT INTO account VALUES (0);
+"""
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """A row of ``mailbox``.
+
+    ``first_recent``: messages from this UID on were seen by no read-write session. ``expunged``: the
+    modification sequence of the last expunge. ``new_due``, ``cur_due``: when, in ns since the epoch, the
+    directory must be read again although its stamp is the same; 0 is never.
+    """
+
+    id: int
+    folder: str
+    uidvalidity: int
+    guid: str
+    uidnext: int
+    first_recent: int
+    modseq: int
+    expunged: int
+    stamp: Stamp
+    new_due: int = 0
+    cur_due: int = 0
+
+    def is_current(self, stamp: Stamp, now_ns: int) -> bool:
+        return self.stamp == stamp and not _is_due(self.new_due, now_ns) and not _is_due(self.cur_due, now_ns)
+
+
+def _is_due(due: int, now_ns: int) -> bool:
+    return 0 < due <= now_ns
+
+
+class Index:
+    """The connection to one account's index, opened when it is needed."""
+
+    __slots__ = ("_database", "_identity", "lock", "path")
+
+    def __init__(self, account_path: str) -> None:
+        self.path = f"{account_path}/{FILE_NAME}"
+        self.lock = threading.RLock()
+        self._database: sqlite3.Connection | None = None
+        self._identity = (0, 0)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that excludes every other one, in all processes."""
+        with self.lock:
+            database = self._open()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For one statement, or several that need not agree."""
+        with self.lock:
+            yield self._open()
+
+    def close(self) -> None:
+        with self.lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def discard_if_damaged(self, error: sqlite3.DatabaseError) -> bool:
+        """Whether the file was what failed; it is gone then, and the work can be done again."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # A file cut to nothing under an open connection is an empty database, not a corrupt one.
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and "no such table" not in str(error):
+            return False
+        log.warning("index-rebuilt", path=self.path, reason=str(error))
+        with self.lock:
+            self._discard()
+        return True
+
+    def _discard(self) -> None:
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path + suffix)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is not None and _identity(self.path) == self._identity:
+            return self._database
+        self.close()
+        database = self._connect()
+        if database.execute("PRAGMA user_version").fetchone()[0] not in (0, SCHEMA_VERSION):
+            database.close()
+            self._discard()
+            database = self._connect()
+        self._identity = _identity(self.path)
+        self._database = database
+        return database
+
+    def _connect(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA recursive_triggers = ON")
+            database.execute("PRAGMA cache_size = -512")
+            if database.execute("PRAGMA user_version").fetchone()[0] == 0:
+                _create(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+def _create(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    if database.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
+        for statement in _statements(_SCHEMA):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The script one statement at a time: ``executescript`` would commit in between."""
+    pending = ""
+    for part in script.split(";"):
+        pending += part + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        state = os.stat(path)
+        return state.st_dev, state.st_ino
+    except FileNotFoundError:
+        return (0, 0)
+
+
+def find_mailbox(database: sqlite3.Connection, folder: str) -> Mailbox | None:
+    row = database.execute(
+        "SELECT id, folder, uidvalidity, guid, uidnext, first_recent, modseq, expunged, stamp, new_due, cur_due"
+        " FROM mailbox WHERE folder = ?",
+        (folder,),
+    ).fetchone()
+    if row is None:
+        return None
+    *fields, stamp, new_due, cur_due = row
+    return Mailbox(*fields, stamp=_stamp_from(stamp), new_due=new_due, cur_due=cur_due)
+
+
+def add_mailbox(database: sqlite3.Connection, folder: str, uidvalidity: int, guid: str) -> Mailbox:
+    """A row for a mailbox whose messages are not known yet."""
+    database.execute("DELETE FROM mailbox WHERE folder = ?", (folder,))
+    modseq = time.time_ns() // 1_000_000
+    box = Mailbox(0, folder, uidvalidity, guid, 1, 1, modseq, modseq, Stamp((0, 0), (0, 0), (0, 0, 0)))
+    box.id = database.execute(
+        "INSERT INTO mailbox (folder, uidvalidity, guid, uidnext, first_recent, modseq, expunged, stamp,"
+        " new_due, cur_due) VALUES (?, ?, ?, 1, 1, ?, ?, '', 0, 0) RETURNING id",
+        (folder, uidvalidity, guid, modseq, modseq),
+    ).fetchone()[0]
+    return box
+
+
+def save_mailbox(database: sqlite3.Connection, box: Mailbox) -> None:
+    database.execute(
+        "UPDATE mailbox SET uidvalidity = ?, guid = ?, uidnext = ?, first_recent = ?, modseq = ?, expunged = ?,"
+        " stamp = ?, new_due = ?, cur_due = ? WHERE id = ?",
+        (
+            box.uidvalidity,
+            box.guid,
+            box.uidnext,
+            box.first_recent,
+            box.modseq,
+            box.expunged,
+            _stamp_to(box.stamp),
+            box.new_due,
+            box.cur_due,
+            box.id,
+        ),
+    )
+
+
+def new_uidvalidity(database: sqlite3.Connection) -> int:
+    """From the clock, and never one that this account had before."""
+    (highest,) = database.execute("SELECT uidvalidity FROM account").fetchone()
+    value = max(int(time.time()), highest + 1)
+    note_uidvalidity(database, value)
+    return value
+
+
+def note_uidvalidity(database: sqlite3.Connection, value: int) -> None:
+    database.execute("UPDATE account SET uidvalidity = max(uidvalidity, ?)", (value,))
+
+
+def add_messages(database: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    """Rows of mailbox id, uid, flags, modseq, base, place, info, date, stored, size."""
+    database.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def remove_messages(database: sqlite3.Connection, box: Mailbox, uids: list[int]) -> None:
+    """What is gone; sessions find out by ``expunged``."""
+    box.expunged = box.modseq
+    database.executemany("DELETE FROM message WHERE mailbox = ? AND uid = ?", [(box.id, uid) for uid in uids])
+
+
+def _stamp_to(stamp: Stamp) -> str:
+    return " ".join(map(str, (*stamp.new, *stamp.cur, *stamp.uidlist)))
+
+
+def _stamp_from(text: str) -> Stamp:
+    n = [int(digits) for digits in text.split()] or [0] * 7
+    return Stamp((n[0], n[1]), (n[2], n[3]), (n[4], n[5], n[6]))

@@ -1,0 +1,223 @@
+"""SEARCH (RFC 3501 §6.4.4): the tree of ``message.query`` as one predicate over messages.
+
+What costs least is asked first: flags and numbers, then what the index has, then headers, then whole messages.
+Texts match as substrings, whatever their case, in decoded form: header fields with their RFC 2047 words decoded,
+text parts freed of transfer encoding and charset. Parts that are no text are not searched.
+
+Invariant: of a decoded part, no more than about ``BLOCK`` octets are held at once.
+"""
+
+import binascii
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from posthouse.message import charsets, dates, headers, query
+from posthouse.message.mime import Part
+from posthouse.message.query import Query, Ranges, resolve_ranges
+from posthouse.store.fetch import Message
+from posthouse.store.model import Want
+
+BLOCK = 256 * 1024
+Predicate = Callable[[Message], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One key, made ready: what it needs, and what it asks. ``cost`` orders the keys of an AND."""
+
+    want: Want
+    matches: Predicate
+
+    @property
+    def cost(self) -> int:
+        return self.want.value
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What sequence numbers and ``*`` mean in the view that is searched."""
+
+    sequence: Mapping[int, int]  # UID to sequence number
+    largest_uid: int
+
+
+def compiled(key: Query, numbers: Numbers) -> Test:
+    """The whole tree as one test."""
+    if isinstance(key, query.And):
+        return _all([compiled(each, numbers) for each in key.keys])
+    if isinstance(key, query.Or):
+        return _either(compiled(key.a, numbers), compiled(key.b, numbers))
+    if isinstance(key, query.Not):
+        inner = compiled(key.key, numbers)
+        return Test(inner.want, lambda message: not inner.matches(message))
+    return _leaf(key, numbers)
+
+
+def _leaf(key: Query, numbers: Numbers) -> Test:
+    if isinstance(key, query.All):
+        return Test(Want.FLAGS, lambda _: True)
+    if isinstance(key, query.SequenceSet | query.UidSet | query.HasFlag):
+        return Test(Want.FLAGS, _by_number_or_flag(key, numbers))
+    if isinstance(key, query.Larger):
+        return Test(Want.SIZE, lambda message: message.size > key.size_bytes)
+    if isinstance(key, query.Smaller):
+        return Test(Want.SIZE, lambda message: message.size < key.size_bytes)
+    if isinstance(key, query.Before | query.On | query.Since):
+        compare = _COMPARE[type(key)]
+        return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))
+    if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
+        return Test(Want.HEADER, _by_header(key))
+    assert isinstance(key, query.Body | query.Text)
+    needle = key.text.casefold()
+    if isinstance(key, query.Body):
+        return Test(Want.STRUCTURE | Want.BODY, lambda message: _body_contains(message, needle))
+    return Test(
+        Want.HEADER | Want.STRUCTURE | Want.BODY,
+        lambda message: _header_contains(message, needle) or _body_contains(message, needle),
+    )
+
+
+def _all(tests: list[Test]) -> Test:
+    want = Want.FLAGS
+    for test in tests:
+        want |= test.want
+    ordered = [test.matches for test in sorted(tests, key=lambda test: test.cost)]
+    return Test(want, lambda message: all(matches(message) for matches in ordered))
+
+
+def _either(a: Test, b: Test) -> Test:
+    first, second = sorted((a, b), key=lambda test: test.cost)
+    return Test(a.want | b.want, lambda message: first.matches(message) or second.matches(message))
+
+
+def _by_number_or_flag(key: query.SequenceSet | query.UidSet | query.HasFlag, numbers: Numbers) -> Predicate:
+    if isinstance(key, query.HasFlag):
+        flag = key.flag.lower()
+        # Flag sets are few and shared: each is looked at once.
+        known: dict[frozenset[str], bool] = {}
+
+        def has_flag(message: Message) -> bool:
+            found = known.get(message.flags)
+            if found is None:
+                found = known[message.flags] = any(each.lower() == flag for each in message.flags)
+            return found
+
+        return has_flag
+    if isinstance(key, query.UidSet):
+        uids = resolve_ranges(key.ranges, numbers.largest_uid)
+        return lambda message: _within(message.uid, uids)
+    ranges = resolve_ranges(key.ranges, len(numbers.sequence))
+    return lambda message: _within(numbers.sequence[message.uid], ranges)
+
+
+def _within(number: int, ranges: Ranges) -> bool:
+    return any(low <= number <= high for low, high in ranges)
+
+
+_COMPARE: dict[type, Callable[[date, date], bool]] = {
+    query.Before: date.__lt__,
+    query.On: date.__eq__,
+    query.Since: date.__ge__,
+    query.SentBefore: date.__lt__,
+    query.SentOn: date.__eq__,
+    query.SentSince: date.__ge__,
+}
+
+
+def _by_header(key: query.Header | query.SentBefore | query.SentOn | query.SentSince) -> Predicate:
+    if isinstance(key, query.Header):
+        name, needle = key.name.encode("utf-8", "replace").lower(), key.text.casefold()
+        return lambda message: any(
+            field.name.lower() == name and needle in headers.decode_words(field.value).casefold()
+            for field in headers.iterate(message.header())
+        )
+    compare, day = _COMPARE[type(key)], key.date
+
+    def was_sent(message: Message) -> bool:
+        field = headers.first(headers.iterate(message.header()), b"date")
+        sent = dates.parse_date(headers.unfold(field.value)) if field else None
+        return sent is not None and compare(sent.date(), day)  # RFC 3501: disregarding time and zone
+
+    return was_sent
+
+
+def _header_contains(message: Message, needle: str) -> bool:
+    return _section_contains(message.header(), needle)
+
+
+def _section_contains(section: bytes, needle: str) -> bool:
+    return any(
+        needle in f"{field.name.decode('latin-1')}: {headers.decode_words(field.value)}".casefold()
+        for field in headers.iterate(section)
+    )
+
+
+def _body_contains(message: Message, needle: str) -> bool:
+    if not needle:
+        return True
+    pending = [message.part()]
+    while pending:
+        part = pending.pop()
+        pending.extend(part.children)
+        if part.message is not None:
+            embedded = part.message
+            pending.append(embedded)
+            if _section_contains(message.body(embedded.header_start, embedded.body_start), needle):
+                return True
+        elif not part.children and part.is_text and _text_contains(message, part, needle):
+            return True
+    return False
+
+
+def _text_contains(message: Message, part: Part, needle: str) -> bool:
+    border = ""
+    for text in _texts(message, part):
+        folded = border + text.casefold()
+        if needle in folded:
+            return True
+        border = folded[-len(needle) :]
+    return False
+
+
+def _texts(message: Message, part: Part) -> Iterator[str]:
+    """The part's text in blocks; a character that base64 splits between two of them is lost."""
+    charset = next((value for name, value in part.parameters if name.lower() == b"charset"), b"")
+    for block in _decoded(message, part):
+        yield charsets.decode(block, charset.decode("latin-1"))
+
+
+def _decoded(message: Message, part: Part) -> Iterator[bytes]:
+    """The part's octets in blocks, without transfer encoding."""
+    encoding = (part.encoding or b"").lower()
+    rest = b""
+    for block in _blocks(message, part):
+        if encoding == b"base64":
+            digits = rest + block.translate(None, b"\r\n \t")
+            whole = len(digits) // 4 * 4
+            rest = digits[whole:]
+            yield _from_base64(digits[:whole])
+        elif encoding == b"quoted-printable":
+            yield binascii.a2b_qp(block)
+        else:
+            yield block
+
+
+def _from_base64(digits: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(digits)
+    except binascii.Error:
+        return b""
+
+
+def _blocks(message: Message, part: Part) -> Iterator[bytes]:
+    """The part's body, cut at line ends where there are any."""
+    at = part.body_start
+    while at < part.body_end:
+        block = message.body(at, min(at + BLOCK, part.body_end))
+        if not block:
+            return
+        if at + len(block) < part.body_end and (line_end := block.rfind(b"\n")) >= 0:
+            block = block[: line_end + 1]
+        at += len(block)
+        yield block
