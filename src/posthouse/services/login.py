@@ -75,6 +75,7 @@ class Login:
         self._recent = RecentLogins(clock or SystemClock())
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
         self._waiting = 0
+        passwords.keep_memory_low()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -29,6 +29,7 @@ _hasher = argon2.PasswordHasher(time_cost=3, memory_cost=12 * 1024, parallelism=
 
 _SCHEME = re.compile(r"\{([A-Za-z0-9.-]+)\}")
 _CRYPT = re.compile(r"\$[0-9a-z]+\$[!-9;-~]+|[./0-9A-Za-z]{13}")
+_M_MMAP_THRESHOLD = -3  # malloc.h
 _CRYPT_DATA_BYTES = 131_232 + 4096  # glibc's struct crypt_data, the largest there is
 
 
@@ -70,6 +71,16 @@ def verify_nothing(password: str) -> None:
 @lru_cache(maxsize=1)
 def _hash_of_nothing() -> str:
     return _hasher.hash(secrets.token_bytes(16))
+
+
+def keep_memory_low() -> None:
+    """Once a process: have glibc give what a hash needed back to the system when it is done.
+
+    Left alone, it moves its threshold up at the first such block, and keeps 12 MiB for each thread from then on.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
 
 
 def split_scheme(stored: str, *, plain_crypt: bool = False) -> tuple[str, str]:
