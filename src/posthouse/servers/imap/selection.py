@@ -36,4 +36,6 @@ def select_messages(view: View, ranges: Ranges, *, uid: bool) -> Selection:
     slices = uid_slices(ranges, view.uids) if uid else sequence_slices(ranges, len(view.uids))
     if slices is None:
         raise BadCommandError(bad("No message has such a sequence number"))
+    if slices == [slice(0, len(view.uids))]:
+        return Selection(view.uids, slices)
     return Selection([uid for part in slices for uid in view.uids[part]], slices)

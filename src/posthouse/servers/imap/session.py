@@ -24,6 +24,7 @@ from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.handlers import HANDLERS
 from posthouse.services.login import Login
 from posthouse.store.account import AccountStore
+from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.model import Changes
 from posthouse.store.store import Store
 from posthouse.store.view import View
@@ -188,9 +189,17 @@ class ImapSession:
                 self.engine.state = State.AUTHENTICATED
 
     async def send_updates(self, *, expunge: bool) -> None:
-        """Say what has changed in the selected mailbox (RFC 3501 §7)."""
-        changes = await self.selected.refresh(expunge=expunge)
-        self.engine.send(update_lines(changes))
+        """Say what has changed in the selected mailbox (RFC 3501 §7).
+
+        Where it is no longer there, or another in its place, the client has to start anew.
+        """
+        try:
+            changes = await self.selected.refresh(expunge=expunge)
+        except NoSuchMailbox:
+            self.unselect()
+            self.engine.bye("The selected mailbox has been deleted or renamed")
+        else:
+            self.engine.send(update_lines(changes))
 
 
 def update_lines(changes: Changes) -> bytes:
