@@ -18,22 +18,28 @@ from posthouse.directory.sqlite import Directory
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
+from posthouse.outbound.lmtp import LmtpCourier
+from posthouse.outbound.routing import OwnHost
+from posthouse.outbound.smtp import SmtpCourier, opportunistic_tls
 from posthouse.protocols.smtp.server import ServerOptions
 from posthouse.runtime import privileges
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.listener import Listener
 from posthouse.runtime.privileges import Identity
+from posthouse.runtime.resolver import DnsResolver
 from posthouse.runtime.server import Server, Session
 from posthouse.runtime.supervisor import Role
 from posthouse.runtime.tls import server_context
 from posthouse.runtime.watch import Watch
 from posthouse.servers.imap.session import ImapService, ImapSession
-from posthouse.servers.pop3 import Pop3Service, Pop3Session
-from posthouse.servers.smtp import SmtpService, SmtpSession
+from posthouse.servers.pop3 import Pop3Service
+from posthouse.servers.smtp import SmtpService
+from posthouse.services.bounces import Bounces
 from posthouse.services.login import Login
-from posthouse.services.onward import queue_runner
+from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.placement import Placement
 from posthouse.services.reception import Reception
+from posthouse.services.secret import host_secret
 from posthouse.store.store import Store
 
 try:
@@ -137,56 +143,57 @@ async def _serve_mail(
 
 async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
     stop = _stop_signal()
+    loop = asyncio.get_running_loop()
     async with parts(settings, "queue") as its:
-        runner: Runner = queue_runner(
-            settings, its.spool, its.journal, its.watch, its.directory, its.placement, SystemClock()
+        clock = SystemClock()
+        resolver = DnsResolver()
+        couriers = {
+            "smtp": SmtpCourier(settings.hostname, resolver, own=_own_host(settings), tls=opportunistic_tls()),
+            "lmtp": LmtpCourier(settings.hostname, resolver),
+            "local": LocalCourier(its.directory, its.placement, settings.path("tmp")),
+        }
+        routes = Routes(its.directory, settings.smtp.relayhost)
+        bounces = Bounces(settings.hostname, settings.queue, clock, its.placement.submit)
+        runner = Runner(
+            its.spool, its.journal, its.watch, settings.queue, clock, routes.route, couriers, bounces.report
         )
-        running = asyncio.get_running_loop().create_task(runner.run())
+        running = loop.create_task(runner.run())
+        stopped = loop.create_task(stop.wait())
         ready()
-        stopped = asyncio.get_running_loop().create_task(stop.wait())
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        await runner.drain()
+        await runner.drain(DRAIN_SECONDS)
         await running
+        for courier in (couriers["smtp"], couriers["lmtp"]):
+            await courier.close()
+        await resolver.close()
 
 
 def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
-    settings = its.settings
-    login = Login(its.directory, settings)
-    reception = Reception(
-        settings.hostname,
-        settings.smtp.mynetworks,
-        its.placement,
-        SystemClock(),
-        settings.path("tmp"),
-    )
+    settings, temporary_dir = its.settings, its.settings.path("tmp")
+    hostname = settings.hostname
+    login = Login(its.directory, settings.auth, hostname=hostname, secret=host_secret(settings.path("secret")))
+    reception = Reception(hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir)
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:
         options = ServerOptions(
-            settings.hostname,
+            hostname,
             lmtp=lmtp,
             max_size_bytes=settings.smtp.max_size_bytes,
             max_recipients=settings.smtp.max_recipients,
             starttls=not lmtp,
             require_auth=submission,
         )
-        service = SmtpService(options, reception, None if lmtp else login, tls, settings.smtp.timeout_seconds, submission)
-
-        async def serve(connection: Connection) -> None:
-            await SmtpSession(service, connection).run()
-
-        return serve
+        timeout = settings.smtp.timeout_seconds
+        return SmtpService(options, reception, None if lmtp else login, tls, timeout, submission).serve
 
     imap_service = ImapService(settings, login, its.store, its.directory, tls)
-    pop3_service = Pop3Service(settings, login, its.store, its.directory, tls)
 
     async def imap(connection: Connection) -> None:
         await ImapSession(imap_service, connection).run()
 
-    async def pop3(connection: Connection) -> None:
-        await Pop3Session(pop3_service, connection).run()
-
+    pop3 = Pop3Service(hostname, login, its.directory, its.store, tls, settings.pop3.timeout_seconds).serve
     submission = smtp(submission=True)
     return {
         "smtp": smtp(),
@@ -198,6 +205,10 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
         "pop3": pop3,
         "pop3s": pop3,
     }
+
+
+def _own_host(settings: Settings) -> OwnHost:
+    return OwnHost(frozenset({settings.hostname.lower()}))
 
 
 def _stop_signal() -> asyncio.Event:

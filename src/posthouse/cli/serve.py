@@ -87,7 +87,7 @@ def _identity(settings: Settings) -> Identity | None:
     if os.geteuid() != 0:
         if settings.user and settings.user != _own_name():
             raise CannotServeError(
-                f"user = {settings.user!r}, but only root can become another user: start as root or as {settings.user}"
+                f"user = {settings.user!r}, but only root can become another user: start as root, or as that user"
             )
         return None
     if settings.user:
@@ -99,7 +99,7 @@ def _identity(settings: Settings) -> Identity | None:
                 f"'adduser --system --group {settings.user}', or set 'user' to one that exists"
             ) from None
         if identity.uid == 0:
-            raise CannotServeError("user = 'root' would serve strangers with all rights: set 'user' to an ordinary one")
+            raise CannotServeError("user = 'root' would serve strangers with all rights: set an ordinary user")
         return identity
     open_to_all = [str(endpoint) for _, endpoint in _endpoints(settings) if not _is_loopback(endpoint)]
     if open_to_all:
@@ -131,7 +131,7 @@ def _take_data_dir(settings: Settings, identity: Identity | None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise CannotServeError(
-            f"data_dir {data} is in use by another Posthouse that runs already: stop it first, or set another data_dir",
+            f"data_dir {data} is in use by another Posthouse: stop that one first, or set another data_dir",
             EXIT_REFUSED,
         ) from None
     return lock
@@ -167,7 +167,7 @@ def _bind_all(settings: Settings) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for service, endpoint in _endpoints(settings):
-            listeners.append(bind(service, endpoint, settings.workers))  # noqa: PERF401 - closed below if one fails
+            listeners.append(bind(service, endpoint, settings.workers))
     except ListenError:
         for listener in listeners:
             for sock in set(listener.sockets):

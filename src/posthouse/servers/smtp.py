@@ -7,11 +7,13 @@ and errors into replies.
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply
+from posthouse.message.trace import with_protocol
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.sasl.server import ServerMechanism
-from posthouse.protocols.sasl.steps import Challenge, Success
+from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.protocols.smtp.events import (
     Auth,
     AuthCancelled,
@@ -50,6 +52,10 @@ class SmtpService:
     tls: ssl.SSLContext | None
     timeout_seconds: float
     is_submission: bool = False
+
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection until it ends."""
+        await SmtpSession(self, connection).run()
 
 
 class SmtpSession:
@@ -161,7 +167,7 @@ class SmtpSession:
         assert mechanism is not None
         peer = self._connection.peer
         try:
-            step = await login.authenticate(mechanism, mechanism.step(response))
+            step = await login.authenticate(mechanism, mechanism.step(response), peer=peer)
         except PosthouseError as error:
             log.warning("login-unavailable", peer=peer, reason=error.reason)
             self._engine.auth_failure(AUTH_UNAVAILABLE)
@@ -172,10 +178,8 @@ class SmtpSession:
             case Success(account):
                 self._client.login = account
                 self._client.with_protocol = self._with_protocol("EHLO")
-                log.info("login", protocol="smtp", login=account, peer=peer)
                 self._engine.auth_success()
-            case failure:
-                log.warning("login-failed", protocol="smtp", peer=peer, reason=failure.reason)
+            case Failure():
                 self._engine.auth_failure(AUTH_FAILED)
 
     async def _auth_cancelled(self, _: AuthCancelled) -> None:
@@ -209,14 +213,14 @@ class SmtpSession:
         assert self._transaction.content is not None
         self._transaction.content.write(event.data)
 
-    async def _message_end(self, _: MessageEnd) -> None:
+    async def _message_end(self, event: MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
         try:
             await self._service.reception.finish(transaction)
             reply = Reply(250, "2.0.0", f"Ok: {transaction.envelope.trace_id}")
         except PosthouseError as error:
-            self._log_refusal(_, error)
+            self._log_refusal(event, error)
             reply = error.reply
         except Exception:  # noqa: BLE001 - a bug of ours is never the sender's failure
             log.exception("smtp-failed", trace=self._trace_id, peer=self._connection.peer, at="MessageEnd")
@@ -236,11 +240,7 @@ class SmtpSession:
         return login.mechanisms(self._connection.is_tls, self._connection.peer) if login is not None else ()
 
     def _with_protocol(self, verb: str) -> str:
-        """The word for the Received field (RFC 3848)."""
-        base = {"EHLO": "ESMTP", "HELO": "SMTP", "LHLO": "LMTP"}[verb]
-        if base == "SMTP":
-            return base
-        return base + ("S" if self._connection.is_tls else "") + ("A" if self._client.login else "")
+        return with_protocol(verb, tls=self._connection.is_tls, auth=bool(self._client.login))
 
     def _drop(self) -> None:
         if self._transaction is not None:
@@ -264,7 +264,8 @@ class SmtpSession:
         )
 
 
-_HANDLERS: dict[type, Callable[[SmtpSession, object], Awaitable[None]]] = {
+# Each takes the event that is its key.
+_HANDLERS: dict[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     Hello: SmtpSession._hello,
     StartTls: SmtpSession._start_tls,
     Auth: SmtpSession._auth,
@@ -276,4 +277,4 @@ _HANDLERS: dict[type, Callable[[SmtpSession, object], Awaitable[None]]] = {
     Chunk: SmtpSession._chunk,
     MessageEnd: SmtpSession._message_end,
     Reset: SmtpSession._reset,
-}  # type: ignore[dict-item]
+}

@@ -90,7 +90,9 @@ class Placement:
     ) -> None:
         puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes) if mailboxes else []
         if envelope.recipients:
-            puts.append(self.spool.plan(envelope, header_prefix=prefix, now=self.clock.now()))
+            puts.append(
+                self.spool.plan(envelope, header_prefix=prefix, now=self.clock.now(), content_size=content.size)
+            )
         try:
             await self.journal.commit(content, puts)
         except OSError as error:
@@ -112,15 +114,18 @@ class Placement:
 
 
 def _sort(accepted: Sequence[Accepted]) -> tuple[list[ToMailbox], tuple[Recipient, ...]]:
-    """The mailboxes, each once, and the recipients for the queue, each address once."""
+    """The mailboxes, each once, and the recipients for the queue, each address once.
+
+    A sender who wants to hear of the delivery (RFC 3461 §5.2.1) gets the report from the queue.
+    """
     mailboxes: dict[str, ToMailbox] = {}
     queued: dict[str, Recipient] = {}
     for entry in accepted:
         for destination in entry.destinations:
             match destination:
-                case ToMailbox(_, account):
+                case ToMailbox(_, account) if "SUCCESS" not in entry.recipient.notify:
                     mailboxes.setdefault(account.email, destination)
-                case ToHost(address):
+                case ToHost(address) | ToMailbox(address):
                     original = entry.recipient.original or entry.recipient.address
                     queued.setdefault(address, replace(entry.recipient, address=address, original=original))
                 case Discard():

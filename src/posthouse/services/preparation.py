@@ -9,7 +9,6 @@ from posthouse.directory.sqlite import Directory
 from posthouse.journal.recovery import recover
 from posthouse.runtime.log import log
 from posthouse.runtime.tls import make_self_signed
-from posthouse.store.recovery import find_message
 
 DIRECTORIES = ("journal", "queue/messages", "queue/state", "queue/tmp", "tmp")
 
@@ -46,5 +45,19 @@ def _forget_unfinished(directory: Path) -> None:
 
 
 def _recover(settings: Settings) -> None:
-    report = recover(str(Path(settings.data_dir) / "journal"), find_message)
-    log.info("journal-recovered", report=report)
+    """Bring back what the journal has, and remove what it knows to be delivered although the disk forgot."""
+    store_root, queue = settings.path(settings.mail.root), settings.path("queue")
+    report = recover(settings.path("journal"), find_in(store_root))
+    for path in report.remaining:
+        if path.startswith(queue + os.sep):
+            os.unlink(path)
+    if report.power_failed:
+        log.warning(
+            "recovered-after-power-failure",
+            records=report.records,
+            restored=len(report.restored),
+            rewritten=len(report.rewritten),
+            lines=report.lines,
+        )
+    elif report.records:
+        log.info("recovered", records=report.records)

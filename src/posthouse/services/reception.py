@@ -9,6 +9,7 @@ Invariants:
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.model import Account, ToHost, ToMailbox
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
+from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
@@ -28,6 +30,9 @@ HEAD_BYTES = 64 * 1024
 """How much of a message is looked at for its header fields."""
 MAX_HOPS = 100
 """More Received fields than this are a loop (RFC 5321 §6.3 asks for at least 100)."""
+
+RECEIVED = re.compile(rb"^Received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+FIELD_OR_BLANK = re.compile(rb"[!-9;-~]+[ \t]*:|\r\n")
 
 RELAY_DENIED = Reply(554, "5.7.1", "Relay access denied")
 NOT_YOUR_ADDRESS = Reply(553, "5.7.1", "Sender address rejected: not one of this login's addresses")
@@ -160,28 +165,25 @@ class Reception:
 
     def _trace_fields(self, transaction: Transaction, head: bytes) -> bytes:
         """What goes in front of the message. Raises ``Refused`` when it has been through too many hands."""
-        client = transaction.client
-        names = [header.name.lower() for header in fields(head[: header_end(head)])]
-        if names.count(b"received") > MAX_HOPS:
+        client, trace_id, now = transaction.client, transaction.envelope.trace_id, self.clock.now()
+        if len(RECEIVED.findall(head, 0, header_end(head))) > MAX_HOPS:
             raise Refused(TOO_MANY_HOPS, f"more than {MAX_HOPS} Received fields")
-        trace_id, now = transaction.envelope.trace_id, self.clock.now()
-        accepted = transaction.accepted
         prefix = received_header(
-            client.helo,
-            "",
-            client.peer,
-            self.hostname,
-            client.with_protocol,
-            trace_id,
-            accepted[0].recipient.address if len(accepted) == 1 else "",
-            client.tls,
-            now,
+            hello=client.helo,
+            peer=client.peer,
+            hostname=self.hostname,
+            protocol=client.with_protocol,
+            trace_id=trace_id,
+            date=now,
+            recipients=[accepted.recipient.address for accepted in transaction.accepted[:2]],
+            tls=client.tls,
         )
         if client.is_submission:
             # RFC 6409 §8: what a user's program left out is completed.
+            names = {header.name.lower() for header in fields(head)}
             if b"date" not in names:
-                prefix += b"Date: " + now.strftime("%a, %d %b %Y %H:%M:%S +0000").encode() + b"\r\n"
+                prefix += f"Date: {format_date(now)}\r\n".encode()
             if b"message-id" not in names:
                 prefix += f"Message-ID: <{trace_id}@{self.hostname}>\r\n".encode()
         # A message without any header field starts with its body: an empty line keeps the two apart.
-        return prefix if names or head[:2] == b"\r\n" else prefix + b"\r\n"
+        return prefix if FIELD_OR_BLANK.match(head) else prefix + b"\r\n"
