@@ -14,6 +14,7 @@ from posthouse.protocols.smtp.transaction import TransactionRequest
 OK = Reply(250, "2.0.0", "Ok")
 NO_SUCH_USER = Reply(550, "5.1.1", "No such user")
 WRONG_PASSWORD = Reply(535, "5.7.8", "Authentication credentials invalid")
+FAREWELLS = client_events.Finished | client_events.TurnedAway | client_events.Broken
 
 
 class Server:
@@ -40,9 +41,11 @@ class Server:
         while (event := self.engine.next_event()) is not NEED_DATA:
             assert event is not NEED_REPLY
             assert not isinstance(event, type(NEED_DATA))
-            self.events.append(event)
             if isinstance(event, events.Quit):
+                if event not in self.events:
+                    self.events.append(event)
                 return
+            self.events.append(event)
             self.answer(event)
 
     def answer(self, event: Event) -> None:
@@ -138,9 +141,11 @@ class Client:
                 self.go_on()
                 continue
             assert not isinstance(event, type(NEED_DATA))
-            self.events.append(event)
-            if engine.closed and event is engine.next_event():
+            if isinstance(event, FAREWELLS):
+                if event not in self.events:
+                    self.events.append(event)
                 break
+            self.events.append(event)
             if isinstance(event, client_events.TlsReady):
                 engine.start_tls()
             elif isinstance(event, client_events.AuthChallenge):

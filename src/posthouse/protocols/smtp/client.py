@@ -4,7 +4,7 @@ The driver pulls events; on NEED_REPLY it is its turn: to begin something, or to
 EHLO is sent as soon as the server has greeted, and again after TLS.
 
 Invariants:
-  1. Every reply belongs to the oldest command without one; a reply to nothing is the session's end.
+  1. Every reply belongs to the oldest command without one. How they are cut changes nothing.
   2. A transaction that was begun ends in one TransactionDone with a reply for each recipient, also when the
      session breaks: what the server has not taken responsibility for then is to be tried again.
   3. Memory is bounded by what the driver hands in and one reply.
@@ -94,7 +94,7 @@ class SmtpClientEngine:
                 return self._events.popleft()
             if self.closed:
                 return self._farewell
-            if self._tls_pending:
+            if self._is_drivers_turn:
                 return NEED_REPLY
             try:
                 reply = self._reader.reply()
@@ -106,7 +106,8 @@ class SmtpClientEngine:
             elif self._end_of_input:
                 self._close_by_peer()
             else:
-                return NEED_DATA if self._awaits_server else NEED_REPLY
+                sending = self._transaction is not None and self._transaction.sending
+                return NEED_REPLY if sending else NEED_DATA
 
     # The driver's turn.
 
@@ -345,8 +346,11 @@ class SmtpClientEngine:
             raise RuntimeError("it is not the driver's turn")
 
     @property
-    def _awaits_server(self) -> bool:
-        return bool(self._awaited) and not (self._transaction is not None and self._transaction.sending)
+    def _is_drivers_turn(self) -> bool:
+        """Nothing is under way. What the server says meanwhile is looked at once something is, so that it doesn't
+        matter when it came; unless it has hung up: then nothing can be begun any more."""
+        idle = not self._awaited and self._transaction is None
+        return self._tls_pending or (idle and not self._end_of_input)
 
     @property
     def _uses_bdat(self) -> bool:
