@@ -70,14 +70,6 @@ class Schedule:
         self._running = 0
         self._dropped = 0
 
-    def __contains__(self, message: str) -> bool:
-        """Whether the message has jobs that wait; those that run don't count."""
-        return message in self._jobs
-
-    @property
-    def running(self) -> int:
-        return self._running
-
     def put(self, message: str, route: Route, recipients: frozenset[int], due: float) -> None:
         """Add a job; one that waits for the same message and route is merged into it, due at the earlier time."""
         jobs = self._jobs.setdefault(message, {})

@@ -142,7 +142,6 @@ def test_a_dropped_message_is_not_taken():
     plan.put("m", B, ONE, 0)
     plan.put("n", A, ONE, 0)
     plan.drop("m")
-    assert "m" not in plan
     assert [job.message for job in take_all(plan, 1)] == ["n"]
 
 
