@@ -18,10 +18,10 @@ def _codec(charset: str) -> str | None:
         return None
     try:
         name = codecs.lookup(charset).name
-        b"".decode(name)  # raises for codecs from bytes to bytes (base64, zip)
-    except LookupError:
-        return None
-    if name in _NOT_CHARSETS:
+        if name in _NOT_CHARSETS:
+            return None
+        b"a".decode(name, "replace")  # raises for codecs from bytes to bytes (base64, zip)
+    except (LookupError, UnicodeError):
         return None
     # What calls itself ASCII or Latin 1 is often Windows' code page, which has more characters (WHATWG Encoding).
     return "cp1252" if name == "iso8859-1" else name

@@ -148,6 +148,8 @@ class _Scanner:
         """Those whose end is not found yet, outermost first."""
         self.delimiters: tuple[bytes, ...] = ()
         """Of the stack."""
+        self.beginning = b""
+        """What all of them begin with, after a line end: few other lines do."""
 
     def scan(self) -> Part:
         """Opens and closes parts from delimiter to delimiter.
@@ -174,8 +176,8 @@ class _Scanner:
     def _next_delimiter(self, at: int) -> int:
         if not self.delimiters:
             return -1
-        data, delimiters = self.data, self.delimiters
-        while (at := data.find(b"\n--", at)) >= 0 and not data.startswith(delimiters, at + 1):
+        data, delimiters, beginning = self.data, self.delimiters, self.beginning
+        while (at := data.find(beginning, at)) >= 0 and not data.startswith(delimiters, at + 1):
             at += 3
         return at
 
@@ -202,6 +204,8 @@ class _Scanner:
 
     def _collect_delimiters(self) -> None:
         self.delimiters = tuple(node.delimiter for node in self.stack if node.delimiter)
+        if self.delimiters:
+            self.beginning = b"\n" + _common_beginning(min(self.delimiters), max(self.delimiters))
 
     def _open(self, start: int) -> int:
         """Opens the part that begins at ``start``, and the messages it wraps; returns where to look on."""
@@ -272,6 +276,12 @@ class _Scanner:
             lines += self.data.count(b"\n", last, offset)
             before[offset], last = lines, offset
         return before
+
+
+def _common_beginning(a: bytes, b: bytes) -> bytes:
+    if b.startswith(a):
+        return a
+    return a[: next(at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)]
 
 
 def _content_fields(header: bytes) -> dict[bytes, bytes]:

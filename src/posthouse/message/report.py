@@ -48,5 +48,8 @@ class Report:
     @property
     def subject_action(self) -> Action:
         """What the report as a whole is about."""
-        actions = {recipient.action for recipient in self.recipients}
-        return min(actions, key=_WORST_FIRST.index)
+        return min((recipient.action for recipient in self.recipients), key=_badness)
+
+
+def _badness(action: Action) -> int:
+    return _WORST_FIRST.index(action)
