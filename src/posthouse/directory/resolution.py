@@ -42,6 +42,10 @@ MAX_LOOKUPS = 10_000
 UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
 
 
+class BrokenAliases(TryLater):
+    """Aliases that form a loop, or that go beyond the limits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the configuration says about resolving."""
@@ -161,16 +165,16 @@ class _Expansion:
             return
         path = " -> ".join([*(ancestor.key for ancestor in reversed(ancestors)), node.key])
         self._note(1, "virtual", node, "a loop")
-        raise TryLater(f"aliases form a loop: {path}")
+        raise BrokenAliases(f"aliases form a loop: {path}")
 
     def _check_limits(self, node: _Node) -> None:
         origin = next(iter(self._seen))
         if node.depth > MAX_DEPTH:
-            raise TryLater(f"{origin}: aliases are nested deeper than {MAX_DEPTH}")
+            raise BrokenAliases(f"{origin}: aliases are nested deeper than {MAX_DEPTH}")
         if len(self._destinations) + len(self._failures) + len(self._pending) > MAX_RESULTS:
-            raise TryLater(f"{origin}: aliases expand to more than {MAX_RESULTS} addresses")
+            raise BrokenAliases(f"{origin}: aliases expand to more than {MAX_RESULTS} addresses")
         if len(self._seen) > MAX_LOOKUPS:
-            raise TryLater(f"{origin}: aliases lead through more than {MAX_LOOKUPS} addresses")
+            raise BrokenAliases(f"{origin}: aliases lead through more than {MAX_LOOKUPS} addresses")
 
     async def _settle(self, node: _Node) -> None:
         keys = self.resolver.keys(node.key)
@@ -246,6 +250,7 @@ class _Expansion:
                     Reply(550, "5.1.6", f"User has moved to {new}" if known else "User has moved"),
                     f"relocated row {key}",
                 )
+        self._note(2, "relocated", node, "no row")
 
     def _route(self, node: _Node, keys: Keys, rows: AddressRows, site: Site) -> Route:
         if site.is_own:
@@ -311,7 +316,10 @@ class _Expansion:
             self._expand(node, "alias", "postmaster", ["postmaster"])
             return
         self._note(6, "", node, str(UNKNOWN))
-        raise Refused(UNKNOWN, f"{node.key}: the account is disabled" if disabled else f"{node.key} is unknown")
+        reason = f"{node.key}: the account is disabled" if disabled else f"{node.key} is unknown"
+        if split(node.key)[0] == "postmaster":
+            reason += "; somebody has to read its mail: posthouse alias add postmaster ADDRESS"
+        raise Refused(UNKNOWN, reason)
 
 
 def _parts(values: Sequence[str] | None) -> list[str]:

@@ -186,6 +186,7 @@ class Directory:
         except sqlite3.Error as error:
             raise TryLater(f"database {self.path}: {error}") from error
         tables = Tables(connection)
+        self._drop_caches()
         try:
             yield tables
             tables.audit(who, what, subject, detail)

@@ -1,0 +1,38 @@
+"""All nouns together, but ``serve``, which is only described here: ``main`` runs it without any of this."""
+
+from typing import Annotated
+
+import typer
+
+from posthouse.cli import account, alias, config, domain, queue, terminal
+from posthouse.cli.resolve import resolve
+from posthouse.cli.version import version
+
+app = terminal.noun("Posthouse: a whole ISP mail host in one program.")
+
+
+@app.callback(
+    epilog="Every command takes --config FILE and --data DIR, anywhere on the line; POSTHOUSE_CONFIG and "
+    "POSTHOUSE_DATA do the same."
+)
+def choose(context: typer.Context) -> None:
+    if context.invoked_subcommand == "queue":
+        context.obj = terminal.settings()
+
+
+@app.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve an example domain with two accounts on high ports of 127.0.0.1.")
+    ] = False,
+) -> None:
+    """Run the mail host until it is stopped. SIGTERM drains, SIGHUP reloads."""
+
+
+app.add_typer(config.app, name="config")
+app.add_typer(domain.app, name="domain")
+app.add_typer(account.app, name="account")
+app.add_typer(alias.app, name="alias")
+app.add_typer(queue.app, name="queue")
+app.command()(resolve)
+app.command()(version)

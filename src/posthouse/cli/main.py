@@ -1,0 +1,88 @@
+"""``posthouse``: the way in.
+
+Invariants:
+  1. ``--config`` and ``--data`` stand anywhere on the line, for every command.
+  2. An expected error is one line on standard error (a wrong configuration: one for each problem), and an exit
+     code: 1 refused, 2 usage or configuration, 75 try later. Never a traceback.
+  3. ``serve`` imports nothing that only the other commands need.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from posthouse.base.errors import PosthouseError, TryLater
+from posthouse.config.loader import ConfigError, load
+
+REFUSED = 1
+USAGE = 2
+TRY_LATER = 75  # EX_TEMPFAIL
+_OPTIONS = {"--config": "POSTHOUSE_CONFIG", "--data": "POSTHOUSE_DATA"}
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    try:
+        rest = take_options(arguments)
+        if rest[:1] == ["serve"] and not {"--help", "-h"} & set(rest):
+            return _serve(rest[1:])
+        return _command(rest)
+    except ConfigError as error:
+        return _told(USAGE, *error.problems)
+    except TryLater as error:
+        return _told(TRY_LATER, error.reason)
+    except PosthouseError as error:
+        return _told(REFUSED, error.reason)
+    except OSError as error:
+        return _told(REFUSED, f"{error.filename or 'system'}: {error.strerror}")
+
+
+def take_options(arguments: Sequence[str]) -> list[str]:
+    """Put ``--config`` and ``--data`` where ``config.loader.load`` looks for them; the other arguments."""
+    rest: list[str] = []
+    pending = iter(arguments)
+    for argument in pending:
+        option, equals, value = argument.partition("=")
+        if argument == "--":
+            return [*rest, argument, *pending]
+        if option not in _OPTIONS:
+            rest.append(argument)
+            continue
+        value = value if equals else next(pending, "")
+        if not value:
+            raise ConfigError([f"{option}: expected a path after it"])
+        os.environ[_OPTIONS[option]] = value
+    return rest
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    if unknown := set(arguments) - {"--demo"}:
+        return _told(USAGE, f"serve: unknown argument {min(unknown)}; see posthouse serve --help")
+    from posthouse.cli.serve import serve
+
+    if not arguments:
+        return serve(load(), load)
+    from posthouse.cli import demo
+
+    return serve(demo.loopback(load()), lambda: demo.loopback(load()), before=demo.make_accounts, on_ready=demo.show)
+
+
+def _command(arguments: Sequence[str]) -> int:
+    from posthouse.cli.commands import app
+
+    try:
+        app(list(arguments), prog_name="posthouse")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
+
+
+def _told(code: int, *lines: str) -> int:
+    for line in lines:
+        print(f"posthouse: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,78 @@
+"""``posthouse resolve``: what happens to mail for an address, step by step and by table."""
+
+from dataclasses import asdict
+from typing import Any, assert_never
+
+import typer
+
+from posthouse.base.errors import TryLater
+from posthouse.cli import terminal
+from posthouse.cli.terminal import Json, printable, with_directory
+from posthouse.directory.model import Destination, Discard, Explanation, ToHost, ToMailbox
+from posthouse.message.address import parse_path
+
+
+def resolve(address: str, as_json: Json = False) -> None:
+    """Explain what happens to mail for an address. Exit code 0: deliverable; 1: not."""
+    try:
+        parsed = parse_path(address if "@" in address else f"{address}@localhost", utf8=True)
+    except ValueError as error:
+        raise typer.BadParameter(f"{address!r} is not an address: {error}") from None
+    parsed = parsed if "@" in address else parsed.removesuffix("@localhost")
+    explanation = with_directory(lambda directory, _: directory.explain(parsed))
+    if as_json:
+        terminal.print_json(_as_dict(parsed, explanation))
+    else:
+        _print(parsed, explanation)
+    raise typer.Exit(0 if explanation.resolution else 1)
+
+
+def _print(address: str, explanation: Explanation) -> None:
+    print(printable(address))
+    met = ""
+    for step in explanation.steps:
+        if step.address != met and step.address != address:
+            print(f"  {printable(step.address)}")
+        met = step.address
+        print(f"    {step.number}  {step.table:<10} {printable(step.text)}")
+    for line in _outcome(explanation):
+        print(printable(line))
+
+
+def _outcome(explanation: Explanation) -> list[str]:
+    if error := explanation.error:
+        word = "try later" if isinstance(error, TryLater) else "refused"
+        return [f"{word}: {error.reply}", f"reason: {error.reason}"]
+    resolution = explanation.resolution
+    assert resolution is not None
+    lines = [f"goes to {_described(destination)}" for destination in resolution.destinations]
+    lines += [f"fails for {failure.address}: {failure.reply}" for failure in resolution.failures]
+    if resolution.relay:
+        lines.append("relaying: accepted only from our own users and networks")
+    return lines
+
+
+def _described(destination: Destination) -> str:
+    if isinstance(destination, ToMailbox):
+        return f"the mailbox {destination.account.maildir} of {destination.account.email}"
+    if isinstance(destination, ToHost):
+        return f"{destination.address} by {destination.transport} to {destination.nexthop or 'relayhost, or by MX'}"
+    if isinstance(destination, Discard):
+        return f"nowhere: mail for {destination.address} is accepted and discarded"
+    assert_never(destination)
+
+
+def _as_dict(address: str, explanation: Explanation) -> dict[str, Any]:
+    resolution, error = explanation.resolution, explanation.error
+    return {
+        "address": address,
+        "deliverable": resolution is not None,
+        "relay": resolution is not None and resolution.relay,
+        "destinations": [
+            {"kind": type(destination).__name__, **asdict(destination)}
+            for destination in (resolution.destinations if resolution else ())
+        ],
+        "failures": [asdict(failure) for failure in (resolution.failures if resolution else ())],
+        "error": error and {"reply": asdict(error.reply), "reason": error.reason},
+        "steps": [asdict(step) for step in explanation.steps],
+    }
