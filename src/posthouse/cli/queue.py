@@ -13,18 +13,18 @@ import msgspec
 import typer
 
 from posthouse.base.clock import SystemClock
-from posthouse.config.settings import Settings
+from posthouse.cli import terminal
+from posthouse.cli.terminal import Json
 from posthouse.mailqueue.spool import BusyError, CorruptMessageError, QueuedMessage, Spool
 from posthouse.mailqueue.state import MessageState, RecipientState
 
 PATIENCE_SECONDS = 5.0
 """How long to wait for a message that is being delivered."""
 
-app = typer.Typer(help="Mail that waits to be delivered.", no_args_is_help=True)
+app = terminal.noun("Mail that waits to be delivered.")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Messages, as `list` names them.")]
 All = Annotated[bool, typer.Option("--all", help="All messages of the queue.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class MessageView:
 
 
 @app.command("list")
-def list_messages(context: typer.Context, as_json: Json = False) -> None:
+def list_messages(as_json: Json = False) -> None:
     """What waits, oldest first: a line for each recipient that is not done."""
-    spool = _spool(context)
+    spool = _spool()
     views = (_view(message) for message in _messages(spool))
     if as_json:
         _print_array(views)
@@ -71,9 +71,9 @@ def list_messages(context: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, ids: Ids = None, every: All = False, as_json: Json = False) -> None:
+def show(ids: Ids = None, every: All = False, as_json: Json = False) -> None:
     """Everything the queue knows about messages."""
-    spool = _spool(context)
+    spool = _spool()
     found = [message for name in _names(spool, ids, every) if (message := _load(spool, name)) is not None]
     if as_json:
         _print_array(_view(message) for message in found)
@@ -85,7 +85,7 @@ def show(context: typer.Context, ids: Ids = None, every: All = False, as_json: J
 
 
 @app.command()
-def retry(context: typer.Context, ids: Ids = None, every: All = False) -> None:
+def retry(ids: Ids = None, every: All = False) -> None:
     """Try now, without waiting for the next attempt's time. What is on hold stays on hold."""
 
     def change(state: MessageState) -> str:
@@ -94,48 +94,47 @@ def retry(context: typer.Context, ids: Ids = None, every: All = False) -> None:
             recipient.next_attempt = 0.0
         return "still on hold" if state.hold else "will be tried now"
 
-    _change(context, ids, every, change)
+    _change(ids, every, change)
 
 
 @app.command()
-def hold(context: typer.Context, ids: Ids = None, every: All = False) -> None:
+def hold(ids: Ids = None, every: All = False) -> None:
     """Don't try until `release`."""
 
     def change(state: MessageState) -> str:
         state.hold = True
         return "on hold"
 
-    _change(context, ids, every, change)
+    _change(ids, every, change)
 
 
 @app.command()
-def release(context: typer.Context, ids: Ids = None, every: All = False) -> None:
+def release(ids: Ids = None, every: All = False) -> None:
     """Undo `hold`."""
 
     def change(state: MessageState) -> str:
         state.hold = False
         return "released"
 
-    _change(context, ids, every, change)
+    _change(ids, every, change)
 
 
 @app.command()
-def delete(context: typer.Context, ids: Ids = None, every: All = False) -> None:
+def delete(ids: Ids = None, every: All = False) -> None:
     """Throw away: nobody gets the message, and nobody is told."""
 
     def change(state: MessageState) -> str:
         state.deleted = True
         return "deleted"
 
-    _change(context, ids, every, change)
+    _change(ids, every, change)
 
 
 # The spool.
 
 
-def _spool(context: typer.Context) -> Spool:
-    settings: Settings = context.obj
-    return Spool(settings.path("queue"))
+def _spool() -> Spool:
+    return Spool(terminal.settings().path("queue"))
 
 
 def _names(spool: Spool, ids: Iterable[str] | None, every: bool) -> list[str]:
@@ -165,11 +164,9 @@ def _load(spool: Spool, name: str, *, expected: bool = True) -> QueuedMessage | 
     return None
 
 
-def _change(
-    context: typer.Context, ids: Iterable[str] | None, every: bool, change: Callable[[MessageState], str]
-) -> None:
+def _change(ids: Iterable[str] | None, every: bool, change: Callable[[MessageState], str]) -> None:
     """Do it to each message, and say so; exit code 1 if one of them could not be changed."""
-    spool = _spool(context)
+    spool = _spool()
     results = [_change_one(spool, name, change, expected=not every) for name in _names(spool, ids, every)]
     if not results:
         typer.echo("The queue is empty.")
@@ -303,5 +300,4 @@ def _size(size_bytes: int) -> str:
 
 def _printable(text: str, limit: int = 1000) -> str:
     """What a peer said must not move the cursor."""
-    text = text.replace("\n", " ")[:limit]
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return terminal.printable(text.replace("\n", " ")[:limit])

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from posthouse.base.errors import Reply
 from posthouse.cli import queue
-from posthouse.config.settings import Settings
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.spool import Spool
@@ -21,7 +20,7 @@ ALL_ACTIONS = ["retry", "hold", "release", "delete"]
 
 class Queue:
     def __init__(self, data_dir):
-        self.settings = Settings(data_dir=data_dir)
+        self.data_dir = data_dir
         self.spool = Spool(os.path.join(data_dir, "queue"))
         self.spool.prepare()
         self.journal = Journal(os.path.join(data_dir, "journal"))
@@ -43,7 +42,9 @@ class Queue:
             self.spool.save(claim.message)
 
     def run(self, *arguments, code=0):
-        result = CliRunner().invoke(queue.app, arguments, obj=self.settings)
+        result = CliRunner().invoke(
+            queue.app, arguments, env={"POSTHOUSE_DATA": self.data_dir, "POSTHOUSE_CONFIG": ""}
+        )
         assert result.exit_code == code, result.output
         return result.output
 
@@ -58,7 +59,7 @@ def mail(tmp_path):
 
 def test_an_empty_queue_says_so_also_where_there_is_none_yet(mail, tmp_path):
     assert "empty" in mail.run("list")
-    mail.settings = Settings(data_dir=str(tmp_path / "none"))
+    mail.data_dir = str(tmp_path / "none")
     assert "empty" in mail.run("list")
     assert json.loads(mail.run("list", "--json")) == []
     assert "empty" in mail.run("retry", "--all")
