@@ -332,5 +332,4 @@ def _part(node: _Node, lines: int) -> Part:
 
 def _languages(value: bytes) -> tuple[bytes, ...]:
     """RFC 3282 §2: tags between commas."""
-    tags = (parameters.parse(tag)[0] for tag in value.split(b","))
-    return tuple(tag for tag in tags if tag)
+    return tuple(tag for each in value.split(b",") if (tag := parameters.parse(each)[0]))

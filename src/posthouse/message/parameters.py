@@ -58,7 +58,7 @@ def quoted_string(data: bytes, start: int) -> tuple[bytes, int]:
 
 def parse(value: bytes) -> tuple[bytes, Parameters]:
     """What stands before the first parameter, comments removed, and the parameters, of an unfolded value."""
-    head = _HEAD.match(value, skip_blanks(value, 0))
+    head = _HEAD.match(value, skip_blanks(value, 0)) if value else None
     if not head:
         return b"", ()
     parameters: list[tuple[bytes, bytes]] = []
