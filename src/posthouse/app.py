@@ -173,7 +173,8 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
-    login = Login(its.directory, settings.auth, hostname=hostname, secret=host_secret(settings.path("secret")))
+    secret = host_secret(settings.path("secret"))
+    login = Login(its.directory, settings.auth, hostname=hostname, secret=secret, offered=settings.auth.mechanisms)
     reception = Reception(hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir)
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:

@@ -4,6 +4,7 @@ Nothing is half-started: the configuration, the user, the data directory, the ad
 database and the journal are all in order before the first process serves, or a message says what to mend.
 """
 
+import argparse
 import fcntl
 import gc
 import ipaddress
@@ -11,9 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+from posthouse.cli import demo
+from posthouse.config import loader
 from posthouse.config.endpoints import Endpoint, parse_endpoint
 from posthouse.config.settings import Listen, Settings
 from posthouse.runtime import log as logging
@@ -207,3 +210,30 @@ def _own_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def command(arguments: list[str]) -> int:
+    """``posthouse serve [--config FILE] [--data DIR] [--demo]``; the exit code.
+
+    Read by argparse: what the other commands are made with would stay in every worker's memory.
+    """
+    parser = argparse.ArgumentParser(prog="posthouse serve", description="Serve mail until stopped.")
+    parser.add_argument("--config", default="", help="configuration file; default: POSTHOUSE_CONFIG, or none")
+    parser.add_argument("--data", default="", help="data directory; default: POSTHOUSE_DATA, or the configuration's")
+    parser.add_argument("--demo", action="store_true", help="an example domain on high ports of 127.0.0.1")
+    options = parser.parse_args(arguments)
+
+    def load() -> Settings:
+        settings = loader.load(options.config, options.data)
+        if options.demo:
+            settings = demo.loopback(settings)
+        return replace(settings, workers=settings.workers or len(os.sched_getaffinity(0)))
+
+    try:
+        settings = load()
+    except loader.ConfigError as error:
+        print(f"posthouse: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    if options.demo:
+        return serve(settings, load, before=demo.make_accounts, on_ready=demo.show)
+    return serve(settings, load)

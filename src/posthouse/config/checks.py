@@ -90,6 +90,7 @@ CHECKS: dict[str, Check] = {
     "imap.timeout_seconds": _whole(1, 86_400),
     "imap.max_append_bytes": _whole(1024, 2**40),
     "pop3.timeout_seconds": _whole(1, 86_400),
+    "auth.mechanisms": _choice("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"),
     "auth.trusted_networks": _network,
     "mail.root": _path,
     "mail.durability": _choice("journal", "fsync"),

@@ -89,6 +89,9 @@ class Pop3:
 class Auth:
     """Logging in."""
 
+    mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+    """SASL mechanisms to offer. ``CRAM-MD5`` works only for accounts whose password is stored as plain text; programs
+    that are offered it use it without asking, so add it where all are."""
     trusted_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks whose hosts may log in with a password on a connection without TLS."""
     plain_crypt: bool = False

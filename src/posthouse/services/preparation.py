@@ -9,6 +9,7 @@ from posthouse.directory.sqlite import Directory
 from posthouse.journal.recovery import recover
 from posthouse.runtime.log import log
 from posthouse.runtime.tls import make_self_signed
+from posthouse.store.recovery import find_message
 
 DIRECTORIES = ("journal", "queue/messages", "queue/state", "queue/tmp", "tmp")
 
@@ -47,7 +48,7 @@ def _forget_unfinished(directory: Path) -> None:
 def _recover(settings: Settings) -> None:
     """Bring back what the journal has, and remove what it knows to be delivered although the disk forgot."""
     store_root, queue = settings.path(settings.mail.root), settings.path("queue")
-    report = recover(settings.path("journal"), find_in(store_root))
+    report = recover(settings.path("journal"), find_message)
     for path in report.remaining:
         if path.startswith(queue + os.sep):
             os.unlink(path)
