@@ -79,7 +79,7 @@ def append(
         with files.index.changing() as database, sync.assigning(database, folder, files.host) as box:
             mask = files.keywords(folder).mask(flags)
             info = filename.info_with("", mask)
-            put = form.put(folder.path, "cur", info, internal_date.timestamp() if internal_date else None)
+            put = form.put(folder.path, "cur", info, _mtime(internal_date))
             uid = box.uidnext
             files.journal.commit_blocking(content, [put, Append(folder.uidlist, uidlist.line(uid, form.base))])
             done = Appended(box.uidvalidity, uid)
@@ -94,6 +94,11 @@ def append(
         if done is None:
             raise
     return done
+
+
+def _mtime(internal_date: datetime | None) -> float | None:
+    """As far as every file system can keep it: 1970 to 2106."""
+    return None if internal_date is None else min(max(internal_date.timestamp(), 0.0), 2.0**32 - 1)
 
 
 def store_flags(

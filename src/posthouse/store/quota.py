@@ -20,7 +20,7 @@ from posthouse.store import filename
 FILE_NAME = "maildirsize"
 LONGEST_OCTETS = 5120  # past this the file is counted anew
 OLDEST_SECONDS = 15 * 60  # a file that says "full" is believed no longer
-_limit = re.compile(r"(?:(\d{1,18})S?)?(?:,?(\d{1,18})C)?").fullmatch
+_limit = re.compile(r"(\d{1,18})([SC]?)").fullmatch
 _stored = re.compile(r",S=(\d{1,15})(?:,|$)").search
 
 
@@ -38,11 +38,14 @@ class Limit:
 
 def parse(text: str) -> Limit | None:
     """The limit of ``10485760S,1000C`` or plain octets; None where there is none."""
-    found = _limit(text.replace(" ", ""))
-    if found is None:
-        log.warning("quota-unreadable", quota=text)
-        return None
-    limit = Limit(int(found[1] or 0), int(found[2] or 0))
+    values = {"S": 0, "C": 0}
+    for field in filter(None, text.replace(" ", "").split(",")):
+        found = _limit(field)
+        if found is None:
+            log.warning("quota-unreadable", quota=text)
+            return None
+        values[found[2] or "S"] = int(found[1])
+    limit = Limit(values["S"], values["C"])
     return limit if limit.size_bytes or limit.messages else None
 
 

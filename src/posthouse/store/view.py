@@ -268,8 +268,9 @@ class View:
         due = max(self._box.new_due, self._box.cur_due)
         if self._callback is None or not due or self._timer is not None:
             return
-        wait = max(0.0, (due - time.time_ns()) / 1e9) + sync.TICK_NS / 1e9
-        self._timer = asyncio.get_running_loop().call_later(wait, self._announce)
+        # Never at once: where mtimes lie in the future a directory is due for ever.
+        wait_ns = max(due - time.time_ns(), sync.SETTLE_NS) + sync.TICK_NS
+        self._timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._announce)
 
     def _announce(self) -> None:
         self._timer = None

@@ -7,10 +7,10 @@ import tempfile
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.unit.store.conftest import Post
 
 from posthouse.store import sync
 from posthouse.store.model import Want
-from tests.unit.store.conftest import Post
 
 LETTERS = {"\\Flagged": "F", "\\Seen": "S", "\\Deleted": "T", "\\Answered": "R"}
 NAMES = {letter: flag for flag, letter in LETTERS.items()}
