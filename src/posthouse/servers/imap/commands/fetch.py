@@ -32,11 +32,13 @@ async def fetch(session: "ImapSession", command: Fetch) -> Completion:
 
 async def _send(session: "ImapSession", view: View, responses: list[Response]) -> None:
     send = session.engine.send
+    lines = [response for response in responses if isinstance(response, bytes)]
+    if len(lines) == len(responses):
+        send(b"".join(lines))
+        await session.flush()
+        return
     for response in responses:
-        if isinstance(response, bytes):
-            send(response)
-            continue
-        for piece in response:
+        for piece in (response,) if isinstance(response, bytes) else response:
             if isinstance(piece, Stretch):
                 await _stream(session, view, piece)
             else:
