@@ -86,7 +86,7 @@ def note_own_change(database: sqlite3.Connection, folder: Folder, box: Mailbox) 
 
 
 def _has_unmoved(database: sqlite3.Connection, box: Mailbox) -> bool:
-    query = "SELECT 1 FROM message WHERE mailbox = ? AND place = 'new/' LIMIT 1"
+    query = "SELECT 1 FROM message INDEXED BY message_unmoved WHERE mailbox = ? AND place = 'new/' LIMIT 1"
     return database.execute(query, (box.id,)).fetchone() is not None
 
 
@@ -215,12 +215,12 @@ class _Pass:
         return names
 
     def _known(self, *, reads_new: bool, reads_cur: bool) -> dict[str, int]:
-        query = "SELECT place || base || info, uid FROM message WHERE mailbox = ?"
+        names = "SELECT place || base || info, uid FROM message"
         if not reads_cur:
-            query += " AND place = 'new/'"
-        elif not reads_new:
-            query += " AND place = 'cur/'"
-        return dict(self.database.execute(query, (self.box.id,)))
+            names += " INDEXED BY message_unmoved WHERE mailbox = ? AND place = 'new/'"
+        else:
+            names += " WHERE mailbox = ?" if reads_new else " WHERE mailbox = ? AND place = 'cur/'"
+        return dict(self.database.execute(names, (self.box.id,)))
 
     def _place_all(
         self,
@@ -336,7 +336,8 @@ class _Pass:
     def _move_new(self) -> None:
         root = self.folder.path
         rows = self.database.execute(
-            "SELECT uid, base, info FROM message WHERE mailbox = ? AND place = 'new/'", (self.box.id,)
+            "SELECT uid, base, info FROM message INDEXED BY message_unmoved WHERE mailbox = ? AND place = 'new/'",
+            (self.box.id,),
         ).fetchall()
         for uid, base, info in rows:
             settled = info if info.startswith(":2,") else ":2,"

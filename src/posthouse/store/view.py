@@ -291,13 +291,13 @@ class View:
         """What changed since; everything if that is 0. Claims what is recent for this session."""
         with self._files.index.changing() as database:
             box = sync.synchronise(database, self._folder, self._files.host, move_new=not self.read_only)
-            query = "SELECT uid, flags FROM message WHERE mailbox = ?"
-            changed: list[tuple[int, int]]
             if modseq:
-                query += " AND modseq > ? ORDER BY uid"
-                changed = database.execute(query, (box.id, modseq)).fetchall()
+                # Left to itself SQLite would read every row, since they are in the order of UIDs.
+                query = "SELECT uid, flags FROM message INDEXED BY message_modseq WHERE mailbox = ? AND modseq > ?"
+                changed = sorted(database.execute(query, (box.id, modseq)))
             else:
-                changed = database.execute(query + " ORDER BY uid", (box.id,)).fetchall()
+                query = "SELECT uid, flags FROM message WHERE mailbox = ? ORDER BY uid"
+                changed = database.execute(query, (box.id,)).fetchall()
             present = None
             if modseq and box.expunged > modseq:
                 rows = database.execute("SELECT uid FROM message WHERE mailbox = ?", (box.id,))
