@@ -16,6 +16,7 @@ Invariants:
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from posthouse.base.errors import PosthouseError, Refused, Reply, TryLater
 from posthouse.directory import transports
@@ -39,6 +40,7 @@ MAX_DEPTH = 100
 MAX_LOOKUPS = 10_000
 """Addresses that one resolution may look up; far more than lists of 1,000 need."""
 
+BAD_ADDRESS = Reply(553, "5.1.3", "Bad recipient address")
 UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
 
 
@@ -58,20 +60,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """An address that is met while expanding, as it was written, and what it was met through."""
+    """An address that is met while expanding, as it was written, and through how many others."""
 
     address: str
     key: str
-    parent: "_Node | None" = None
     depth: int = 0
-
-    def ancestors(self) -> "list[_Node]":
-        found: list[_Node] = []
-        node = self.parent
-        while node:
-            found.append(node)
-            node = node.parent
-        return found
 
 
 class Resolver:
@@ -122,7 +115,8 @@ class _Expansion:
     resolver: Resolver
     steps: list[Step] = field(default_factory=list[Step])
     _pending: list[_Node] = field(default_factory=list[_Node])
-    _seen: dict[str, bool] = field(default_factory=dict[str, bool])  # key -> whether it leads to itself as well
+    _seen: set[str] = field(default_factory=set[str])
+    _leads_to: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # without those that end here
     _sites: dict[str, Site] = field(default_factory=dict[str, Site])
     _destinations: list[Destination] = field(default_factory=list[Destination])
     _failures: list[Failure] = field(default_factory=list[Failure])
@@ -130,19 +124,21 @@ class _Expansion:
     async def run(self, address: str) -> Resolution:
         address = self.resolver.qualified(address)
         key = lookup_key(address)
+        if not all(split(key)):
+            raise Refused(BAD_ADDRESS, f"{address[:80]!r} is not an address")
         origin = await self._site(key)
         self._pending.append(_Node(address, key))
         while self._pending:
             node = self._pending.pop()
             if node.key in self._seen:
-                self._check_for_loop(node)
                 continue
-            self._seen[node.key] = False
-            self._check_limits(node)
+            self._seen.add(node.key)
+            self._check_limits(node, key)
             try:
                 await self._settle(node)
             except Refused as error:
                 self._failures.append(Failure(node.address, error.reply, error.reason))
+        self._check_for_loop()
         if not self._destinations:
             first = self._failures[0]
             raise Refused(first.reply, first.reason)
@@ -158,20 +154,19 @@ class _Expansion:
     def _note(self, number: int, table: str, node: _Node, text: str) -> None:
         self.steps.append(Step(number, table, node.address, text))
 
-    def _check_for_loop(self, node: _Node) -> None:
-        """Meeting an address again is harmless unless it leads to itself through others."""
-        ancestors = node.ancestors()
-        if self._seen[node.key] or all(ancestor.key != node.key for ancestor in ancestors):
+    def _check_for_loop(self) -> None:
+        """A circle is a loop unless an address on it leads to itself as well, as those do who copy each other."""
+        if len(self._leads_to) < 2:
             return
-        path = " -> ".join([*(ancestor.key for ancestor in reversed(ancestors)), node.key])
-        self._note(1, "virtual", node, "a loop")
-        raise BrokenAliases(f"aliases form a loop: {path}")
+        try:
+            TopologicalSorter(self._leads_to).prepare()
+        except CycleError as error:
+            raise BrokenAliases(f"aliases form a loop: {' -> '.join(reversed(error.args[1]))}") from None
 
-    def _check_limits(self, node: _Node) -> None:
-        origin = next(iter(self._seen))
+    def _check_limits(self, node: _Node, origin: str) -> None:
         if node.depth > MAX_DEPTH:
             raise BrokenAliases(f"{origin}: aliases are nested deeper than {MAX_DEPTH}")
-        if len(self._destinations) + len(self._failures) + len(self._pending) > MAX_RESULTS:
+        if 1 + len(self._destinations) + len(self._failures) + len(self._pending) > MAX_RESULTS:
             raise BrokenAliases(f"{origin}: aliases expand to more than {MAX_RESULTS} addresses")
         if len(self._seen) > MAX_LOOKUPS:
             raise BrokenAliases(f"{origin}: aliases lead through more than {MAX_LOOKUPS} addresses")
@@ -224,7 +219,8 @@ class _Expansion:
         """Put ``targets`` on the list. False where the address itself is among them: it has arrived."""
         children = [self._child(node, table, key, target) for target in targets]
         leads_to_itself = any(child.key == node.key for child in children)
-        self._seen[node.key] = leads_to_itself
+        if not leads_to_itself:
+            self._leads_to[node.key] = [child.key for child in children]
         self._pending.extend(child for child in reversed(children) if child.key != node.key)
         shown = ", ".join(child.address for child in children)
         self._note(5 if table == "alias" else 1, table, node, f"{key} -> {shown}" + " (itself)" * leads_to_itself)
@@ -236,7 +232,7 @@ class _Expansion:
             address = parse_path(self.resolver.qualified(target), utf8=True, allow_empty=True)
         except ValueError as error:
             raise TryLater(f"{table} row {key} has no usable destination {target[:80]!r}: {error}") from None
-        return _Node(address, lookup_key(address), node, node.depth + 1)
+        return _Node(address, lookup_key(address), node.depth + 1)
 
     # Steps 2 and 3
 
