@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.base.clock import SystemClock
+from posthouse.config.endpoints import parse_endpoint
 from posthouse.config.settings import Settings
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.journal import Journal
@@ -174,7 +175,7 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
     secret = host_secret(settings.path("secret"))
-    login = Login(its.directory, settings.auth, hostname=hostname, secret=secret, offered=settings.auth.mechanisms)
+    login = Login(its.directory, settings.auth, hostname=hostname, secret=secret)
     reception = Reception(hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir)
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:
@@ -209,7 +210,11 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
 
 
 def _own_host(settings: Settings) -> OwnHost:
-    return OwnHost(frozenset({settings.hostname.lower()}))
+    """What MX records must not send us back to."""
+    listening = {parse_endpoint(address).host for address in settings.listen.smtp}
+    if listening & {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        listening |= {"127.0.0.1", "::1"}
+    return OwnHost(frozenset({settings.hostname.lower()}), frozenset(listening - {""}))
 
 
 def _stop_signal() -> asyncio.Event:

@@ -4,7 +4,6 @@ Nothing is half-started: the configuration, the user, the data directory, the ad
 database and the journal are all in order before the first process serves, or a message says what to mend.
 """
 
-import argparse
 import fcntl
 import gc
 import ipaddress
@@ -15,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from posthouse.cli import demo
-from posthouse.config import loader
 from posthouse.config.endpoints import Endpoint, parse_endpoint
 from posthouse.config.settings import Listen, Settings
 from posthouse.runtime import log as logging
@@ -49,6 +46,7 @@ def serve(
 
     ``before`` is called once the directory is there and before anything serves, as the user that serves.
     """
+    settings = _with_workers(settings)
     logging.configure(settings.log.level, settings.log.format)
     try:
         identity = _identity(settings)
@@ -68,7 +66,7 @@ def serve(
             on_ready(settings, listeners)
 
     def reload() -> list[Role]:
-        fresh = load()
+        fresh = _with_workers(load())
         if fresh.listen != settings.listen or fresh.workers != settings.workers:
             raise CannotServeError("listen and workers are read at start only: restart to change them")
         return app.roles(fresh, listeners, identity, os.getpid())
@@ -212,28 +210,6 @@ def _own_name() -> str:
         return str(os.geteuid())
 
 
-def command(arguments: list[str]) -> int:
-    """``posthouse serve [--config FILE] [--data DIR] [--demo]``; the exit code.
-
-    Read by argparse: what the other commands are made with would stay in every worker's memory.
-    """
-    parser = argparse.ArgumentParser(prog="posthouse serve", description="Serve mail until stopped.")
-    parser.add_argument("--config", default="", help="configuration file; default: POSTHOUSE_CONFIG, or none")
-    parser.add_argument("--data", default="", help="data directory; default: POSTHOUSE_DATA, or the configuration's")
-    parser.add_argument("--demo", action="store_true", help="an example domain on high ports of 127.0.0.1")
-    options = parser.parse_args(arguments)
-
-    def load() -> Settings:
-        settings = loader.load(options.config, options.data)
-        if options.demo:
-            settings = demo.loopback(settings)
-        return replace(settings, workers=settings.workers or len(os.sched_getaffinity(0)))
-
-    try:
-        settings = load()
-    except loader.ConfigError as error:
-        print(f"posthouse: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
-    if options.demo:
-        return serve(settings, load, before=demo.make_accounts, on_ready=demo.show)
-    return serve(settings, load)
+def _with_workers(settings: Settings) -> Settings:
+    """As many mail workers as there are cores, where the configuration doesn't say."""
+    return replace(settings, workers=settings.workers or len(os.sched_getaffinity(0)))

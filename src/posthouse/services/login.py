@@ -23,7 +23,7 @@ from posthouse.directory.model import StoredCredentials
 from posthouse.message.address import lookup_key
 from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
 from posthouse.protocols.sasl.scram import fake_salt
-from posthouse.protocols.sasl.server import MECHANISMS, ServerMechanism, mechanism
+from posthouse.protocols.sasl.server import ServerMechanism, mechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedCredentials, NeedVerify, Step, Success
 from posthouse.runtime.log import log
 from posthouse.services import passwords
@@ -34,7 +34,6 @@ RECENT_SECONDS = 300.0
 THREADS = 2
 MAX_WAITING = 200
 _MAX_RECENT = 10_000
-_WITHOUT_READABLE = tuple(name for name in MECHANISMS if name != "CRAM-MD5")
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -50,8 +49,6 @@ class Login:
     """The logins of one process.
 
     ``secret``: random bytes, the same in every process of the host (``services.secret``).
-    ``has_readable_passwords``: whether any account could log in by CRAM-MD5. Clients prefer it to PLAIN, so where
-    it can't succeed it must not be offered. Without this it always is.
     """
 
     def __init__(
@@ -61,7 +58,6 @@ class Login:
         *,
         hostname: str,
         secret: bytes,
-        has_readable_passwords: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
         failure_seconds: float = FAILURE_SECONDS,
     ) -> None:
@@ -70,7 +66,7 @@ class Login:
         self._trusted = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
         self._hostname = hostname
         self._secret = secret
-        self._has_readable_passwords = has_readable_passwords
+        self._offered = settings.mechanisms
         self._failure_seconds = failure_seconds
         self._recent = RecentLogins(clock or SystemClock())
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
@@ -84,10 +80,12 @@ class Login:
         """What to offer a connection from ``peer`` (an IP address, or ``unix``): nothing in clear from afar."""
         if not (is_tls or self._is_trusted(peer)):
             return ()
-        return MECHANISMS if self._has_readable_passwords() else _WITHOUT_READABLE
+        return self._offered
 
     def start(self, name: str) -> ServerMechanism | None:
-        """An exchange by the mechanism of that name; None where there is none."""
+        """An exchange by the mechanism of that name; None where it is not offered."""
+        if name.upper() not in self._offered:
+            return None
         return mechanism(name, nonce=secrets.token_bytes(18), secret=self._secret, hostname=self._hostname)
 
     async def authenticate(

@@ -7,11 +7,12 @@ from pathlib import Path
 from posthouse.config.settings import Settings
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.recovery import recover
+from posthouse.mailqueue.spool import Spool
 from posthouse.runtime.log import log
 from posthouse.runtime.tls import make_self_signed
 from posthouse.store.recovery import find_message
 
-DIRECTORIES = ("journal", "queue/messages", "queue/state", "queue/tmp", "tmp")
+DIRECTORIES = ("journal", "tmp")
 
 
 def prepare(settings: Settings) -> None:
@@ -20,6 +21,7 @@ def prepare(settings: Settings) -> None:
     for name in DIRECTORIES:
         (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(settings.path(settings.mail.root)).mkdir(mode=0o700, parents=True, exist_ok=True)
+    Spool(str(data / "queue")).prepare()
     _certificate(settings)
     asyncio.run(_open_directory(settings))
     _forget_unfinished(data / "tmp")
@@ -47,7 +49,7 @@ def _forget_unfinished(directory: Path) -> None:
 
 def _recover(settings: Settings) -> None:
     """Bring back what the journal has, and remove what it knows to be delivered although the disk forgot."""
-    store_root, queue = settings.path(settings.mail.root), settings.path("queue")
+    queue = settings.path("queue")
     report = recover(settings.path("journal"), find_message)
     for path in report.remaining:
         if path.startswith(queue + os.sep):

@@ -15,6 +15,7 @@ from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth
 from posthouse.directory.model import Account, StoredCredentials
 from posthouse.protocols.sasl import client as sasl
+from posthouse.protocols.sasl.server import MECHANISMS
 from posthouse.runtime.server import Server
 from posthouse.servers.pop3 import SLICE_BYTES, Pop3Service
 from posthouse.services.login import Login
@@ -162,7 +163,7 @@ def serve(store: Store, authority: trustme.CA) -> Callable:
 
     def run(talk: Callable[[Served], object], auth: Auth | None = None, timeout_seconds: float = 30.0) -> object:
         async def main() -> object:
-            async with running(auth or Auth(), timeout_seconds) as served:
+            async with running(auth or Auth(mechanisms=MECHANISMS), timeout_seconds) as served:
                 return await asyncio.to_thread(talk, served)
 
         return asyncio.run(main())

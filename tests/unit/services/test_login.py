@@ -45,7 +45,7 @@ def account(email: str = ALICE, **columns: object) -> StoredCredentials:
 
 def login_for(*rows: StoredCredentials, **options: object) -> tuple[Login, Accounts]:
     accounts = Accounts(*rows)
-    options = {"settings": Auth(), "clock": FakeClock(), "failure_seconds": 0.0} | options
+    options = {"settings": Auth(mechanisms=MECHANISMS), "clock": FakeClock(), "failure_seconds": 0.0} | options
     return Login(accounts, hostname="mail.example.test", secret=b"k" * 32, **options), accounts  # type: ignore[arg-type]
 
 
@@ -240,15 +240,16 @@ def test_refusal_waits():
     ],
 )
 def test_no_mechanism_without_tls_but_from_trusted_networks(is_tls: bool, peer: str, is_offered: bool):
-    login, _ = login_for(settings=Auth(trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24")))
+    login, _ = login_for(settings=Auth(mechanisms=MECHANISMS, trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24")))
     assert login.mechanisms(is_tls, peer) == (MECHANISMS if is_offered else ())
     login.close()
 
 
-def test_cram_md5_is_not_offered_where_no_password_is_readable():
-    """curl and others choose it over PLAIN, and then fail."""
-    login, _ = login_for(has_readable_passwords=lambda: False)
+def test_cram_md5_is_only_offered_where_it_is_asked_for():
+    """curl and others choose it over PLAIN, and then fail on every account without a readable password."""
+    login, _ = login_for(settings=Auth())
     assert login.mechanisms(True, "unix") == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+    assert login.start("CRAM-MD5") is None
     login.close()
 
 

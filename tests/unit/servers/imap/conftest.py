@@ -15,6 +15,7 @@ import trustme
 from posthouse.config.settings import Auth, Imap, Settings
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.journal import Journal
+from posthouse.protocols.sasl.server import MECHANISMS
 from posthouse.runtime.server import Server
 from posthouse.runtime.watch import Watch
 from posthouse.servers.imap.session import ImapService, ImapSession
@@ -26,7 +27,9 @@ class LiveImap:
     """Serves alice@example.test, password ``secret``, from a thread of its own."""
 
     def __init__(self, data_dir: str, **changes: object) -> None:
-        base = Settings(hostname="mail.example.test", data_dir=data_dir, auth=Auth(), imap=Imap())
+        base = Settings(
+            hostname="mail.example.test", data_dir=data_dir, auth=Auth(mechanisms=MECHANISMS), imap=Imap()
+        )
         self.settings = replace(base, **changes)
         self.authority = trustme.CA()
         self.port = 0
