@@ -18,7 +18,7 @@ from posthouse.store.account import AccountStore
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.delivery import form_of
 from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, folder_of, make_folder
-from posthouse.store.quota import add, directories, parse, room
+from posthouse.store.quota import add, parse, room
 from posthouse.store.threads import Threads
 
 T = TypeVar("T")
@@ -44,8 +44,9 @@ class Store:
     async def plan_delivery(self, maildir: str, content: Content, prefix: bytes, *, folder: str = "INBOX") -> Put:
         """Names the file that a message becomes; makes the Maildir if need be.
 
-        ``prefix``, with CRLF, goes in front. Raises TryLater, BadMailboxName. After an OSError of the journal,
-        ``forget`` and plan once more: the directory may have been removed.
+        ``prefix``, with CRLF, goes in front. The account's quota counts the message from now on. Raises
+        TryLater, BadMailboxName. After an OSError of the journal, ``forget`` and plan once more: the directory
+        may have been removed.
         """
         place = self._known.get((maildir, folder))
         if place is None:
@@ -82,24 +83,6 @@ class Store:
             return None
         account, _ = self._known.get((maildir, INBOX)) or await self._call(self._prepare, maildir, INBOX)
         return await self._call(room, account, limit)
-
-    def exists(self, path: str) -> bool:
-        """For the journal's recovery: is the message of this file anywhere in its account, with any flags?"""
-        if os.path.lexists(path):
-            return True
-        directory, _, name = path.rpartition("/")
-        account = os.path.dirname(directory)
-        if os.path.basename(account).startswith("."):
-            account = os.path.dirname(account)
-        base = filename.split(name)[0]
-        try:
-            return any(
-                entry.startswith(base) and filename.split(entry)[0] == base
-                for place in directories(account)
-                for entry in os.listdir(place)
-            )
-        except FileNotFoundError:
-            return False
 
     def close(self) -> None:
         """After the last session."""

@@ -11,6 +11,7 @@ from posthouse.base.errors import TryLater
 from posthouse.journal.journal import Content
 from posthouse.store.errors import InUse, NoSuchMailbox, OverQuota, ReadOnly
 from posthouse.store.model import NO_CHANGES, Want
+from posthouse.store.recovery import find_message
 
 
 def lf(data):
@@ -187,11 +188,13 @@ def test_a_copy_that_fails_halfway_leaves_nothing(post):
 def test_a_move_keeps_the_name_so_that_recovery_finds_the_message(post):
     path = post.deliver()
     post.run(post.account.create("Archive"))
-    post.run(post.select().move([1], "Archive"))
+    view = post.select()
+    post.run(view.store_flags([1], frozenset({"\\Seen"}), "add"))
+    post.run(view.move([1], "Archive"))
     assert not os.path.exists(path)
-    assert post.store.exists(path)
-    assert not post.store.exists(path.replace("P", "X"))
-    assert not post.store.exists(f"{post.root}/nobody/at-all/new/1.x")
+    assert find_message(path) == f"{post.path}/.Archive/cur/{os.path.basename(path)}:2,S"
+    assert find_message(path.replace("Q", "X")) is None
+    assert find_message(f"{post.root}/queue/1.x") is None
 
 
 def test_quota_refuses_what_does_not_fit(post):
