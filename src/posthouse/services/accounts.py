@@ -109,7 +109,7 @@ def maildir(key: str) -> str:
     if local.startswith('"') or domain.startswith("["):
         raise NotChanged(f"{key}: no account can have a quoted name, or an address literal for a domain")
     # What could mean something to a shell or a file system stands as %XX, a leading dot included.
-    return f"{domain}/{_UNSAFE.sub(lambda octet: b'%%%02X' % octet[0], local.encode()).decode()}/"
+    return f"{domain}/{_UNSAFE.sub(lambda octet: b'%%%02X' % ord(octet[0]), local.encode()).decode()}/"
 
 
 def _mail_path(settings: Settings, account: Account) -> tuple[str, bool]:

@@ -95,6 +95,8 @@ def _destination(table: Table, text: str) -> str:
         return f"@{domain_key(text[1:])}"
     if "@" in text:
         return mail_address(text)
+    if text.startswith(("/", "|")):
+        raise NotChanged(f"{text!r} is a file or a command, and aliases lead only to addresses yet")
     if table == "alias":
         return _key(text)[1]
     raise NotChanged(f"{text!r} is not an address: it has no domain")
