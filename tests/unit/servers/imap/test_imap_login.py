@@ -59,6 +59,13 @@ def test_no_password_is_taken_in_clear_from_afar(start, connect):
     client.ok("LOGIN alice@example.test secret")
 
 
+def test_only_the_configured_mechanisms_are_offered(start, connect):
+    client = connect(start(auth=Auth(mechanisms=("SCRAM-SHA-256",))), login=False)
+    assert b"LOGINDISABLED" in client.greeting
+    assert client.refused("LOGIN alice@example.test secret").startswith(b"NO [CANNOT]")
+    assert client.refused("AUTHENTICATE PLAIN").startswith(b"NO [CANNOT]")
+
+
 def test_what_is_sent_in_clear_behind_starttls_is_not_executed(live, connect):
     """The STARTTLS command injections of 2011 and 2021."""
     client = connect(live, login=False)

@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import AuthCancelled, Authenticate, AuthResponse
-from posthouse.protocols.imap.render import Completion, bad, no
-from posthouse.protocols.sasl.server import MECHANISMS
+from posthouse.protocols.imap.render import Completion, bad
 from posthouse.protocols.sasl.steps import Challenge, Success
-from posthouse.servers.imap.commands.login import IN_CLEAR, logged_in, login_failed
+from posthouse.servers.imap.commands.login import logged_in, login_failed, not_offered
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
 async def authenticate(session: "ImapSession", command: Authenticate) -> Completion:
     login, peer = session.service.login, session.connection.peer
     if command.mechanism not in session.mechanisms():
-        return IN_CLEAR if command.mechanism in MECHANISMS else no("Unknown mechanism", "CANNOT")
+        return not_offered(session)
     mechanism = login.start(command.mechanism)
     if mechanism is None:
-        return no("Unknown mechanism", "CANNOT")
+        return not_offered(session)
     step = await login.authenticate(mechanism, mechanism.step(command.initial), peer=peer)
     while isinstance(step, Challenge):
         session.engine.auth_challenge(step.data)

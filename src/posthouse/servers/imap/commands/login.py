@@ -17,12 +17,17 @@ IN_CLEAR: Final = no("Passwords are taken over TLS only", "PRIVACYREQUIRED")
 
 async def login(session: "ImapSession", command: Login) -> Completion:
     if PASSWORD_MECHANISM not in session.mechanisms():
-        return IN_CLEAR
+        return not_offered(session)
     peer = session.connection.peer
     email = await session.service.login.verify(command.user, command.password, peer=peer)
     if email is None:
         return login_failed(session)
     return await logged_in(session, email)
+
+
+def not_offered(session: "ImapSession") -> Completion:
+    """The client can't log in this way: not before TLS, or not at all."""
+    return no("Not offered here", "CANNOT") if session.mechanisms() else IN_CLEAR
 
 
 async def logged_in(session: "ImapSession", email: str) -> Completion:
