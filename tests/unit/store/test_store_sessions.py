@@ -2,6 +2,7 @@
 
 import os
 import resource
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.store.conftest import MAIL
 from posthouse.base.errors import TryLater
 from posthouse.journal.journal import Content
 from posthouse.store.errors import InUse, NoSuchMailbox, OverQuota, ReadOnly
+from posthouse.store.layout import Folder
 from posthouse.store.model import NO_CHANGES, Want
 from posthouse.store.recovery import find_message
 
@@ -248,6 +250,49 @@ def test_a_file_that_comes_back_is_a_new_message(post):
     assert list(view.uids) == [2]
     os.unlink(f"{post.path}/posthouse.index")
     assert list(post.select().uids) == [2]
+
+
+def test_an_expunged_uid_is_not_taken_up_again_from_the_uidlist(post):
+    """Another program adds to the uidlist, so that all of it is read."""
+    view = post.select()
+    base = post.foreign.deliver()
+    post.run(view.refresh(expunge=True))
+    post.foreign.delete(base)
+    post.run(view.refresh(expunge=True))
+    post.foreign.deliver(base=base)
+    post.foreign.deliver(base="9.other")
+    with open(f"{post.path}/dovecot-uidlist", "a") as file:
+        file.write("7 :9.other\n")
+    post.run(view.refresh(expunge=True))
+    assert list(view.uids) == [7, 8]
+
+
+def test_a_file_that_readdir_missed_once_is_not_expunged(post, monkeypatch):
+    """POSIX lets readdir miss a file that is renamed meanwhile; no file system does so on demand."""
+    for _ in range(2):
+        post.append()
+    view = post.select()
+    listed, readings = Folder.names, []
+
+    def names(folder, place):
+        readings.append(place)
+        return listed(folder, place)[readings.count(place) == 1 and place == "cur" :]
+
+    monkeypatch.setattr(Folder, "names", names)
+    os.utime(f"{post.path}/cur")
+    assert post.run(view.refresh(expunge=True)).expunged == ()
+    assert readings.count("cur") == 2
+
+
+def test_a_change_within_the_same_tick_is_seen(post):
+    post.select()
+    view = post.select(read_only=True)
+    tick = time.time_ns() + 3600 * 10**9  # however slow the machine, this tick is not over
+    for seen in (1, 2):
+        post.foreign.deliver()
+        os.utime(f"{post.path}/new", ns=(tick, tick))
+        post.run(view.refresh(expunge=True))
+        assert len(view.uids) == seen
 
 
 def test_two_messages_of_one_name_become_two(post):
