@@ -78,6 +78,8 @@ class Checkpointer:
             log.warning("journal-no-spare-segment", error=str(error))
 
     def _checkpoint(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            segment.wait_placed()
         try:
             sync_file_systems(set(chain.from_iterable(segment.directories for segment in segments)))
         except OSError as error:

@@ -1,9 +1,13 @@
 """The thread that makes commits durable: all that waits with one write and one sync.
 
+Whoever waits puts the files in place once the record is durable: a coroutine's in its loop, so that this thread is
+only awake to write, and the two don't fight over the interpreter for every small system call.
+
 Invariants:
   1. A waiter is released only after the fdatasync that covers its record returned and its files are in place.
   2. An entry that fails is cancelled on record before its waiter hears of it: recovery won't bring it back.
   3. After a failed write or sync its segment gets no further record; the next batch begins another.
+  4. A segment's checkpoint waits until all its entries are in place (``Segment.unplaced``).
 """
 
 import asyncio
@@ -11,6 +15,7 @@ import concurrent.futures
 import errno
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
@@ -61,7 +66,9 @@ class Committer:
         self._retire = retire
         self._inbox: SimpleQueue[Entry | bool] = SimpleQueue()  # False ends the thread
         self._segment: Segment | None = None
+        self._handed: deque[tuple[Segment, list[Entry]]] = deque()
         self._stamp = 0
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal-committer", daemon=True)
 
     def start(self) -> None:
@@ -77,9 +84,15 @@ class Committer:
             self._inbox.put(True)
 
     def close(self) -> None:
-        """Commits what was submitted so far, retires the segment and ends the thread."""
+        """Commits what was submitted so far, retires the segment and ends the thread.
+
+        What still waits for its loop is put in place here: the loop may be the one that waits for us.
+        """
+        self._is_closing = True
         self._inbox.put(False)
         self._thread.join()
+        while self._handed:
+            self._place_handed()
 
     def _run(self) -> None:
         token: bool | None = None
@@ -176,19 +189,57 @@ class Committer:
         else:
             for entry in batch:
                 segment.note(entry.stamp, entry.operations)
-                if entry.error is None:
-                    put_in_place(entry)
-        failed = [entry for entry in batch if entry.error and not entry.is_cancellation]
-        release([entry for entry in batch if entry not in failed] if failed else batch)
+            return self._hand_over(segment, batch)
+        failed = [entry for entry in batch if type(entry.operations[0]) is not Cancel]
+        release([entry for entry in batch if entry not in failed])
         return failed
 
+    def _hand_over(self, segment: Segment, batch: list[Entry]) -> list[Entry]:
+        """Lets each waiter's loop put its files in place; places those of threads here and returns what failed."""
+        failed: list[Entry] = []
+        for loop, entries in by_loop(batch).items():
+            if loop is not None and not self._is_closing:
+                segment.unplaced_add(len(entries))
+                self._handed.append((segment, entries))
+                try:
+                    loop.call_soon_threadsafe(self._place_handed)
+                    continue
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    self._handed.pop()
+                    segment.unplaced_add(-len(entries))
+            failed += put_in_place(entries)
+            release([entry for entry in entries if entry not in failed] if failed else entries)
+        return failed
 
-def put_in_place(entry: Entry) -> None:
-    """Its files, or its error."""
-    try:
-        place(entry.operations, body_of(entry.data))
-    except (OSError, ValueError) as error:
-        entry.error = error
+    def _place_handed(self) -> None:
+        """In the waiters' loop: the files of one batch, then the waiters."""
+        try:
+            segment, entries = self._handed.popleft()
+        except IndexError:
+            return  # close() was quicker
+        try:
+            failed = put_in_place(entries)
+        finally:
+            segment.unplaced_add(-len(entries))
+        for entry in failed:
+            entry.cancel()
+            if not self._is_closing:
+                self._inbox.put(entry)
+        _settle([entry for entry in entries if entry not in failed or self._is_closing] if failed else entries)
+
+
+def put_in_place(entries: list[Entry]) -> list[Entry]:
+    """Their files; returns those that got an error instead."""
+    failed: list[Entry] = []
+    for entry in entries:
+        if entry.error is not None:
+            continue  # a cancellation, which is on record by now
+        try:
+            place(entry.operations, body_of(entry.data))
+        except (OSError, ValueError) as error:
+            entry.error = error
+            failed.append(entry)
+    return failed
 
 
 def record_length(entry: Entry) -> int:
@@ -218,12 +269,17 @@ def buffers_of(batch: list[Entry], seed: int) -> list[bytes]:
     return buffers
 
 
+def by_loop(entries: list[Entry]) -> dict[asyncio.AbstractEventLoop | None, list[Entry]]:
+    """The entries by who waits for them; None: threads."""
+    found: dict[asyncio.AbstractEventLoop | None, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.loop, []).append(entry)
+    return found
+
+
 def release(entries: list[Entry]) -> None:
     """Lets those who wait go on: one call a loop, however many wait there."""
-    by_loop: dict[asyncio.AbstractEventLoop | None, list[Entry]] = {}
-    for entry in entries:
-        by_loop.setdefault(entry.loop, []).append(entry)
-    for loop, waiting in by_loop.items():
+    for loop, waiting in by_loop(entries).items():
         if loop is None:
             _settle(waiting)
             continue

@@ -8,6 +8,7 @@ Invariants:
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator
 
 from posthouse.journal import format as layout
@@ -29,7 +30,20 @@ def current_boot_id(path: str = BOOT_ID) -> str:
 class Segment:
     """An open segment. ``directories`` and ``gone`` say what a checkpoint must know of its records."""
 
-    __slots__ = ("boot_id", "directories", "epoch", "fd", "gone", "path", "position", "seed", "size", "trusted")
+    __slots__ = (
+        "_all_placed",
+        "_unplaced",
+        "boot_id",
+        "directories",
+        "epoch",
+        "fd",
+        "gone",
+        "path",
+        "position",
+        "seed",
+        "size",
+        "trusted",
+    )
 
     def __init__(self, path: str, fd: int, size: int) -> None:
         self.path = path
@@ -42,6 +56,8 @@ class Segment:
         self.trusted = True
         self.directories: set[str] = set()
         self.gone: list[tuple[int, str]] = []
+        self._unplaced = 0
+        self._all_placed = threading.Condition()
 
     @classmethod
     def create(cls, path: str, size: int, boot_id: str, epoch: int) -> "Segment":
@@ -107,6 +123,18 @@ class Segment:
             raise OSError(errno.EIO, "short write", self.path)
         os.fdatasync(self.fd)
         self.position += length
+
+    def unplaced_add(self, count: int) -> None:
+        """Entries whose files somebody is about to put in place; negative once that is over."""
+        with self._all_placed:
+            self._unplaced += count
+            if self._unplaced == 0:
+                self._all_placed.notify_all()
+
+    def wait_placed(self) -> None:
+        """Returns when none is left."""
+        with self._all_placed:
+            self._all_placed.wait_for(lambda: self._unplaced == 0)
 
     def content(self, record: layout.Record) -> bytes:
         return os.pread(self.fd, record.content_length, record.content_offset)
