@@ -117,7 +117,10 @@ class Connection(asyncio.Protocol):
     async def start_tls(
         self, context: ssl.SSLContext, *, server_side: bool = True, server_hostname: str | None = None
     ) -> None:
-        """Change to TLS after the bytes written so far; what the peer sent in clear before is dropped."""
+        """Change to TLS after the bytes written so far; what the peer sent in clear before is dropped.
+
+        Raises ``ConnectionError``, also for what the peer's bytes are worth as TLS.
+        """
         transport = self.transport
         if transport is None or self._lost is not None:
             raise ConnectionResetError("the peer has gone")
@@ -125,15 +128,20 @@ class Connection(asyncio.Protocol):
             transport.pause_reading()
         self._buffer.clear()
         self._size = 0
-        upgraded = await self.loop.start_tls(
-            transport,
-            self,
-            context,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=min(60.0, self.timeout_seconds),
-            ssl_shutdown_timeout=CLOSE_GRACE_SECONDS,
-        )
+        try:
+            upgraded = await self.loop.start_tls(
+                transport,
+                self,
+                context,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=min(60.0, self.timeout_seconds),
+                ssl_shutdown_timeout=CLOSE_GRACE_SECONDS,
+            )
+        except OSError as error:
+            # The loop has closed the transport by now and tells nobody.
+            self._lost = ConnectionAbortedError(f"TLS handshake failed: {error}")
+            raise self._lost from error
         if upgraded is None:
             raise ConnectionResetError("the peer went away during the TLS handshake")
         self.transport = upgraded

@@ -189,6 +189,32 @@ def test_start_tls_encrypts_and_drops_what_came_in_clear(server_tls, client_tls)
     assert got == [b"secret"]
 
 
+def test_garbage_instead_of_a_handshake_is_a_lost_connection(server_tls):
+    """Not an error of ours, and whatever is written afterwards goes nowhere."""
+    got = []
+
+    async def session(connection):
+        connection.pause()
+        connection.write(b"go")
+        try:
+            await connection.start_tls(server_tls)
+        except ConnectionError as error:
+            got.append(str(error))
+            connection.write(b"too late")
+            assert await connection.read() == b""
+            raise
+
+    async def main():
+        async with served(session) as port, connected(port) as (reader, writer):
+            assert await reader.read(2) == b"go"
+            writer.write(b"\x16\x03\x01\x02\x00" + bytes(600))
+            assert b"too late" not in await reader.read()
+
+    asyncio.run(main())
+    assert len(got) == 1
+    assert got[0].startswith("TLS handshake failed")
+
+
 def test_a_session_that_fails_closes_its_connection_only(capfd):
     async def session(connection):
         if await connection.read() == b"crash":
