@@ -1,8 +1,8 @@
 """The directory in one SQLite file: look-ups that never suspend, a cache, and the way to change it.
 
 Invariants:
-  1. Whatever another connection commits, by whatever program, is seen by the next look-up:
-     ``PRAGMA data_version`` is asked before the cache is.
+  1. Whatever another connection commits, by whatever program, is seen within ``LOOK_SECONDS``:
+     ``PRAGMA data_version`` is asked before the cache is, unless it was asked just now.
   2. What the database can't answer is ``TryLater``; nothing is refused for good because of it.
   3. An object serves one thread.
 """
@@ -12,6 +12,7 @@ Invariants:
 import os
 import pwd
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,6 +35,8 @@ from posthouse.message.address import lookup_key
 _CACHE_WEIGHT = 50_000
 """Destinations of resolutions that are kept at most, all together; and domains."""
 _BUSY_SECONDS = 5.0
+LOOK_SECONDS = 0.02
+"""How long the answer to whether the file has changed is believed: under load it costs more than the look-up."""
 
 _ROWS = f"""
 SELECT 0, email, destination FROM virtual WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
@@ -68,6 +71,7 @@ class Directory:
         )
         self._connection: sqlite3.Connection | None = None
         self._data_version = -1
+        self._looked = -1.0
         self._resolutions: dict[str, Resolution | Refused] = {}
         self._weight = 0
         self._domains: dict[str, DomainRows] = {}
@@ -256,6 +260,10 @@ class Directory:
             raise TryLater(f"database {self.path}: {error}") from error
 
     def _drop_stale_caches(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
         ((version,),) = self._query("PRAGMA data_version")
         if version != self._data_version:
             self._data_version = version

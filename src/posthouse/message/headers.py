@@ -101,7 +101,8 @@ def fold(name: str, words: Iterable[str]) -> str:
     lines: list[str] = []
     line = " ".join([f"{name}:", *pieces[:1]])
     for piece in pieces[1:]:
-        if len(f"{line} {piece}".encode()) <= _LINE_LENGTH:
+        length = len(line) + 1 + len(piece) if line.isascii() and piece.isascii() else len(f"{line} {piece}".encode())
+        if length <= _LINE_LENGTH:
             line += f" {piece}"
         else:
             lines.append(line)

@@ -9,6 +9,7 @@ Invariants:
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 
 from posthouse.message.dates import format_date
@@ -47,15 +48,23 @@ def received_header(
     name in the DNS, or empty. ``protocol``: as ``with_protocol`` has it. ``tls``: version and cipher, or empty. The
     recipient is named only where it is the only one, so that nobody learns of a blind copy (RFC 5321 §7.6).
     """
-    seen = f"{_name(peer_name)} {_peer(peer)}" if peer_name else _peer(peer)
-    words = [f"from {_name(hello)}", f"({seen})", f"by {_name(hostname)}", f"with {_name(protocol)}"]
-    if tls:
-        words.append(f"(using {printable(tls).translate(_NO_PARENTHESES)})")
+    words = list(_hops(hello, peer, peer_name, hostname, protocol, tls))
     words.append(f"id {_name(trace_id)}")
     recipient = recipients[0] if len(recipients) == 1 else ""
     if recipient and (recipient.isascii() or protocol.startswith("UTF8")):
         words.append(f"for <{printable(recipient, utf8=True)}>")
-    return fold("Received", [*words[:-1], words[-1] + ";", format_date(date)]).encode()
+    words[-1] += ";"
+    return fold("Received", [*words, format_date(date)]).encode()
+
+
+@lru_cache(maxsize=1024)
+def _hops(hello: str, peer: str, peer_name: str, hostname: str, protocol: str, tls: str) -> tuple[str, ...]:
+    """What stays the same from one message of a client to the next."""
+    seen = f"{_name(peer_name)} {_peer(peer)}" if peer_name else _peer(peer)
+    words = [f"from {_name(hello)}", f"({seen})", f"by {_name(hostname)}", f"with {_name(protocol)}"]
+    if tls:
+        words.append(f"(using {printable(tls).translate(_NO_PARENTHESES)})")
+    return tuple(words)
 
 
 _NO_PARENTHESES = str.maketrans("()\\", "???")

@@ -1,15 +1,16 @@
 """The log: one structured line per event on standard error.
 
-An event is a short lower-case name with hyphens (``message-received``), its facts are key=value pairs; ``trace``
+An event is a short lower-case name with hyphens (``login-failed``), its facts are key=value pairs; ``trace``
 is the message's trace id from reception to final delivery. JSON for machines, readable text on a terminal.
 Nothing a peer sends can forge a line: JSON escapes it, and text shows what is not printable escaped.
 """
 
 import logging
-import secrets
+import random
 import sys
 import time
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -41,9 +42,10 @@ def configure(level: str = "info", form: Literal["text", "json", "auto"] | str =
 def new_trace_id() -> str:
     """A name for one message: 16 characters that sort by time and are safe in file names and URLs.
 
-    Microseconds since 1970 in base 32 (11 characters: enough until the year 3100), then 25 random bits.
+    Microseconds since 1970 in base 32 (11 characters: enough until the year 3100), then 25 random bits, which
+    keep processes apart; they need not be hard to guess.
     """
-    return base32(time.time_ns() // 1000, 11) + base32(secrets.randbits(25), 5)
+    return base32(time.time_ns() // 1000, 11) + base32(random.getrandbits(25), 5)
 
 
 def base32(number: int, width: int) -> str:
@@ -81,4 +83,9 @@ def _printable(value: object) -> str:
 
 def _iso_now() -> str:
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds // 1_000_000:03d}Z"
+    return f"{_iso_second(seconds)}.{nanoseconds // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _iso_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -34,6 +34,7 @@ RECENT_SECONDS = 300.0
 THREADS = 2
 MAX_WAITING = 200
 _MAX_RECENT = 10_000
+_MAX_PEERS = 10_000
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -64,6 +65,7 @@ class Login:
         self._accounts = accounts
         self._plain_crypt = settings.plain_crypt
         self._trusted = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
+        self._peers: dict[str, bool] = {}
         self._hostname = hostname
         self._secret = secret
         self._offered = settings.mechanisms
@@ -78,7 +80,7 @@ class Login:
 
     def mechanisms(self, is_tls: bool, peer: str) -> tuple[str, ...]:
         """What to offer a connection from ``peer`` (an IP address, or ``unix``): nothing in clear from afar."""
-        if not (is_tls or self._is_trusted(peer)):
+        if not is_tls and not self._trusts(peer):
             return ()
         return self._offered
 
@@ -176,6 +178,14 @@ class Login:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         finally:
             self._waiting -= 1
+
+    def _trusts(self, peer: str) -> bool:
+        known = self._peers.get(peer)
+        if known is None:
+            if len(self._peers) >= _MAX_PEERS:
+                self._peers.clear()
+            known = self._peers[peer] = self._is_trusted(peer)
+        return known
 
     def _is_trusted(self, peer: str) -> bool:
         if peer == "unix":

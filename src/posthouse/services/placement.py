@@ -46,13 +46,15 @@ class Placement:
         self.journal = journal
         self.clock = clock
 
-    async def place(self, envelope: Envelope, prefix: bytes, content: Content, accepted: Sequence[Accepted]) -> None:
+    async def place(
+        self, envelope: Envelope, prefix: bytes, content: Content, accepted: Sequence[Accepted], **facts: object
+    ) -> None:
         """Put ``prefix`` and ``content`` where ``accepted`` says; ``envelope.recipients`` is not looked at.
 
-        Raises ``TryLater`` when the disk is full or doesn't let us.
+        ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or doesn't let us.
         """
         mailboxes, queued = _sort(accepted)
-        onward = replace(envelope, recipients=queued)
+        onward = replace(envelope, recipients=queued) if queued or envelope.recipients else envelope
         try:
             await self._commit(onward, prefix, content, mailboxes)
         except FileNotFoundError:
@@ -60,10 +62,15 @@ class Placement:
             for mailbox in mailboxes:
                 self.store.forget(mailbox.account.maildir)
             await self._commit(onward, prefix, content, mailboxes, is_last=True)
-        for mailbox in mailboxes:
-            log.info("delivered", trace=envelope.trace_id, recipient=mailbox.address, account=mailbox.account.email)
-        if queued:
-            log.info("queued", trace=envelope.trace_id, recipients=[recipient.address for recipient in queued])
+        log.info(
+            "accepted",
+            trace=envelope.trace_id,
+            sender=envelope.sender,
+            size=content.size,
+            mailboxes=[mailbox.account.email for mailbox in mailboxes],
+            queued=[recipient.address for recipient in queued],
+            **facts,
+        )
 
     async def submit(self, envelope: Envelope, data: bytes) -> None:
         """Place a message of our own making, such as a report. Raises ``TryLater``.

@@ -22,7 +22,7 @@ from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
-from posthouse.runtime.log import log, new_trace_id
+from posthouse.runtime.log import new_trace_id
 from posthouse.services.placement import Accepted, Placement
 from posthouse.store.store import Store
 
@@ -94,7 +94,7 @@ class Reception:
         self._mynetworks = [ipaddress.ip_network(network, strict=False) for network in mynetworks]
 
     def is_trusted(self, peer: str) -> bool:
-        """Whether this client may relay without logging in (``[smtp] mynetworks``)."""
+        """Whether this client, an IP address or ``unix``, may relay without logging in (``[smtp] mynetworks``)."""
         if not self._mynetworks or peer == "unix":
             return False
         address = ipaddress.ip_address(peer)
@@ -145,15 +145,10 @@ class Reception:
         assert content is not None
         content.finish()
         prefix = self._trace_fields(transaction, content.head(HEAD_BYTES))
-        await self.placement.place(envelope, prefix, content, transaction.accepted)
-        log.info(
-            "message-received",
-            trace=envelope.trace_id,
-            peer=client.peer,
-            login=client.login,
-            sender=envelope.sender,
-            recipients=[accepted.recipient.address for accepted in transaction.accepted],
-            size=content.size,
+        accepted = transaction.accepted
+        recipients = [entry.recipient.address for entry in accepted]
+        await self.placement.place(
+            envelope, prefix, content, accepted, peer=client.peer, login=client.login, recipients=recipients
         )
 
     async def _check_room(self, account: Account, size_bytes: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Database, Settings
+from posthouse.directory import sqlite
 from posthouse.directory.schema import COLUMNS
 from posthouse.directory.sqlite import Directory
 
@@ -77,7 +78,8 @@ def test_tables_that_are_there_already_are_adopted_as_they_are(tmp_path):
     run(directory.close())
 
 
-def test_a_row_that_another_program_changes_is_seen_by_the_next_look_up(directory):
+def test_a_row_that_another_program_changes_is_seen_by_the_next_look(directory, monkeypatch):
+    monkeypatch.setattr(sqlite, "LOOK_SECONDS", 0.0)
     with pytest.raises(Refused):
         run(write_and_resolve(directory))
     other = sqlite3.connect(directory.path)

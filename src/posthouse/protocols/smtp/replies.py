@@ -4,7 +4,6 @@ Invariant: whatever a reply's text is made of, no octet outside printable ASCII 
 RFC 5321 §4.5.3.1.5 allows leaves.
 """
 
-from functools import lru_cache
 from typing import Final
 
 from posthouse.base.errors import Reply
@@ -47,9 +46,16 @@ _MAX_TEXT = 480
 _PRINTABLE = bytes(c if 32 <= c < 127 else 63 for c in range(256))
 
 
-@lru_cache(maxsize=512)
 def encode(reply: Reply) -> bytes:
     """The octets of a reply; a line of text that is too long continues on the next (RFC 5321 §4.2.1)."""
+    text = reply.text
+    if len(text) <= _MAX_TEXT and text.isascii() and text.isprintable():
+        status = f"{reply.status} " if reply.status else ""
+        return f"{reply.code} {status}{text}\r\n".encode("ascii")
+    return _encode_lines(reply)
+
+
+def _encode_lines(reply: Reply) -> bytes:
     lines: list[bytes] = []
     for line in reply.text.split("\n"):
         text = line.encode("ascii", "replace").translate(_PRINTABLE)

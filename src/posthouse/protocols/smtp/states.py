@@ -8,6 +8,8 @@ from typing import Final
 class State(Enum):
     """Where the session stands."""
 
+    __hash__ = object.__hash__  # Enum's own is computed in Python at every look-up
+
     NEW = "no hello yet"
     HELO = "after HELO"
     EHLO = "after EHLO or LHLO"
