@@ -131,7 +131,9 @@ class Pop3Session:
         engine.auth_mechanisms = self._mechanisms()
 
     async def _user_pass(self, event: UserPass) -> None:
-        email = await self._service.login.verify(event.login, event.password, peer=self._connection.peer)
+        email = await self._service.login.verify(
+            event.login, event.password, peer=self._connection.peer, protocol="pop3"
+        )
         if email is None:
             self._refuse_login()
         else:
@@ -185,7 +187,7 @@ class Pop3Session:
 
     async def _take_step(self, exchange: ServerMechanism, response: bytes | None) -> None:
         peer = self._connection.peer
-        match await self._service.login.authenticate(exchange, exchange.step(response), peer=peer):
+        match await self._service.login.authenticate(exchange, exchange.step(response), peer=peer, protocol="pop3"):
             case Challenge(data):
                 self._engine.auth_challenge(data)
             case Success(email):

@@ -167,7 +167,7 @@ class SmtpSession:
         assert mechanism is not None
         peer = self._connection.peer
         try:
-            step = await login.authenticate(mechanism, mechanism.step(response), peer=peer)
+            step = await login.authenticate(mechanism, mechanism.step(response), peer=peer, protocol="smtp")
         except PosthouseError as error:
             log.warning("login-unavailable", peer=peer, reason=error.reason)
             self._engine.auth_failure(AUTH_UNAVAILABLE)

@@ -91,7 +91,7 @@ class Login:
         return mechanism(name, nonce=secrets.token_bytes(18), secret=self._secret, hostname=self._hostname)
 
     async def authenticate(
-        self, exchange: ServerMechanism, step: Step, *, peer: str = ""
+        self, exchange: ServerMechanism, step: Step, *, peer: str = "", protocol: str = ""
     ) -> Challenge | Success | Failure:
         """What follows from a step: a challenge to send, the account's address in Success, or Failure.
 
@@ -107,19 +107,19 @@ class Login:
                 case Challenge():
                     return step
                 case Success():
-                    return Success(self._succeeded(step.login, peer))
+                    return Success(self._succeeded(step.login, peer, protocol))
                 case Failure():
-                    await self._failed(exchange.login, peer, step.reason, deadline)
+                    await self._failed(exchange.login, peer, protocol, step.reason, deadline)
                     return step
                 case _:
                     assert_never(step)
 
-    async def verify(self, login: str, password: str, *, peer: str = "") -> str | None:
+    async def verify(self, login: str, password: str, *, peer: str = "", protocol: str = "") -> str | None:
         """The account's address where the password is right, or None. Raises ``TryLater``."""
         deadline = self._failure_deadline()
         if await self._is_right(login, password):
-            return self._succeeded(login, peer)
-        await self._failed(login, peer, "wrong login or password", deadline)
+            return self._succeeded(login, peer, protocol)
+        await self._failed(login, peer, protocol, "wrong login or password", deadline)
         return None
 
     async def _is_right(self, login: str, password: str, authzid: str = "") -> bool:
@@ -199,13 +199,13 @@ class Login:
     def _failure_deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._failure_seconds
 
-    def _succeeded(self, login: str, peer: str) -> str:
+    def _succeeded(self, login: str, peer: str, protocol: str) -> str:
         email = lookup_key(login)
-        log.info("login", account=email, peer=peer)
+        log.info("login", protocol=protocol, account=email, peer=peer)
         return email
 
-    async def _failed(self, login: str, peer: str, reason: str, deadline: float) -> None:
-        log.info("login-failed", login=login[:255], peer=peer, reason=reason)
+    async def _failed(self, login: str, peer: str, protocol: str, reason: str, deadline: float) -> None:
+        log.info("login-failed", protocol=protocol, login=login[:255], peer=peer, reason=reason)
         await asyncio.sleep(deadline - asyncio.get_running_loop().time())
 
 

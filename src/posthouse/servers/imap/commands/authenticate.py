@@ -18,14 +18,14 @@ async def authenticate(session: "ImapSession", command: Authenticate) -> Complet
     mechanism = login.start(command.mechanism)
     if mechanism is None:
         return not_offered(session)
-    step = await login.authenticate(mechanism, mechanism.step(command.initial), peer=peer)
+    step = await login.authenticate(mechanism, mechanism.step(command.initial), peer=peer, protocol="imap")
     while isinstance(step, Challenge):
         session.engine.auth_challenge(step.data)
         event = await session.next_event()
         if isinstance(event, AuthCancelled):
             return bad("Authentication cancelled")
         assert isinstance(event, AuthResponse), "only a response can follow a challenge"
-        step = await login.authenticate(mechanism, mechanism.step(event.data), peer=peer)
+        step = await login.authenticate(mechanism, mechanism.step(event.data), peer=peer, protocol="imap")
     if isinstance(step, Success):
         return await logged_in(session, step.login)
     return login_failed(session)

@@ -19,7 +19,7 @@ async def login(session: "ImapSession", command: Login) -> Completion:
     if PASSWORD_MECHANISM not in session.mechanisms():
         return not_offered(session)
     peer = session.connection.peer
-    email = await session.service.login.verify(command.user, command.password, peer=peer)
+    email = await session.service.login.verify(command.user, command.password, peer=peer, protocol="imap")
     if email is None:
         return login_failed(session)
     return await logged_in(session, email)
