@@ -163,11 +163,14 @@ class Reception:
         client, trace_id, now = transaction.client, transaction.envelope.trace_id, self.clock.now()
         if len(RECEIVED.findall(head, 0, header_end(head))) > MAX_HOPS:
             raise Refused(TOO_MANY_HOPS, f"more than {MAX_HOPS} Received fields")
+        protocol = client.with_protocol
+        if transaction.envelope.smtputf8:
+            protocol = f"UTF8{protocol.removeprefix('E')}"  # RFC 6531 §4.3
         prefix = received_header(
             hello=client.helo,
             peer=client.peer,
             hostname=self.hostname,
-            protocol=client.with_protocol,
+            protocol=protocol,
             trace_id=trace_id,
             date=now,
             recipients=[accepted.recipient.address for accepted in transaction.accepted[:2]],
