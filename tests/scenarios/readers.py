@@ -130,7 +130,7 @@ class Reader(threading.Thread):
         try:
             require(connection.select("INBOX"))
             while not self.stop.is_set():
-                step = self.rng.choices([self._append, self._flag, self._expunge, self._copy], [6, 3, 1, 1])[0]
+                step = self.rng.choices([self._append, self._flag, self._expunge, self._copy], [6, 3, 1, 2])[0]
                 step(connection)
         finally:
             connection.shutdown()

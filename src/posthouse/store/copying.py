@@ -1,7 +1,7 @@
 """COPY and MOVE between mailboxes of one account (RFC 3501 §6.4.7, RFC 6851): hard links, all or nothing.
 
 Invariants:
-  1. Links and their UIDs are durable before a source is removed, and before anybody is told.
+  1. Copies, with their content, and their UIDs are durable before a source is removed, and before anybody is told.
   2. If a link fails, those before it are taken back.
   3. A copy keeps the internal date, because that is the file's mtime, which links share.
 """
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from posthouse.base.errors import TryLater
+from posthouse.journal.checkpoint import sync_file_systems
 from posthouse.store import filename, index, quota, sync, uidlist
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.changes import Row, remove, require_room, rows
@@ -23,6 +24,7 @@ from posthouse.store.layout import Folder, sync_directory
 from posthouse.store.model import Copied
 from posthouse.store.quota import Limit
 
+SYNCED_SINGLY = 20  # more messages than these are cheaper by one syncfs
 _NO_LINKS = frozenset({errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP})
 
 
@@ -75,6 +77,7 @@ def _copy(
             _link(f"{source.path}/{message.path}", f"{target.path}/{copied.path}")
             made.append(copied)
         if made:
+            _sync_contents([f"{target.path}/{copied.path}" for copied in made])
             sync_directory(f"{target.path}/cur")
             uidlist.append(target.uidlist, [(copied.uid, copied.base) for copied in made])
     _record(database, origin, target, box, messages, made)
@@ -91,6 +94,19 @@ def _taken_back_unless_done(target: Folder, made: list[Row]) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 os.unlink(f"{target.path}/{copied.path}")
         raise
+
+
+def _sync_contents(paths: list[str]) -> None:
+    """A message that came in seconds ago is durable in the journal only, which doesn't know of its copies."""
+    if len(paths) > SYNCED_SINGLY:
+        sync_file_systems([os.path.dirname(paths[0])])
+        return
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
 
 
 def _record(
