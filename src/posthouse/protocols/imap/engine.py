@@ -318,8 +318,8 @@ class ImapServerEngine:
         try:
             line = self._input.line()
         except LineTooLongError:
-            # Only its end matters: it may announce a literal.
-            self._input.take(len(self._input) - _MARK_BYTES)
+            # Only its end matters: it may announce a literal. What is behind its end is not this command's.
+            self._input.take(self._input.limit - _MARK_BYTES)
             return None
         if line is None:
             return NEED_DATA

@@ -145,6 +145,14 @@ def test_a_literal_that_is_too_large_and_comes_unasked_is_never_read_as_commands
     assert output == b"a BAD [TOOBIG] Literal too large\r\nb OK done\r\n"
 
 
+def test_commands_that_arrive_together_with_the_end_of_a_line_too_long_are_heard():
+    """What is thrown away ends where the line does, or a literal behind it would be read as commands."""
+    engine = logged_in(Limits(max_line_bytes=1000))
+    events, output = drive(engine, [b"a SELECT " + b"x" * 2500 + b"\r\nb SELECT {6+}\r\nc NOOP\r\nd NOOP\r\n"])
+    assert events == [commands.Select(b"b", "c NOOP", False), commands.Noop(b"d")]
+    assert output == b"a BAD [TOOBIG] Line too long\r\nb OK done\r\nd OK done\r\n"
+
+
 def test_a_line_without_end_is_thrown_away_as_it_comes():
     """A 50 MB line: one BAD, and the next command works."""
     engine = logged_in()
