@@ -116,7 +116,7 @@ def test_swaks_logs_in_and_sends(swaks, house, alice, bob, mechanism, service, t
         service, tls, *as_login(alice, mechanism), "--from", alice, "--to", bob, "--header", f"Subject: {mechanism}"
     )
     stored = house.only(bob)
-    assert f"\r\nX-Way: {mechanism}\r\n".encode() in stored
+    assert f"\r\nSubject: {mechanism}\r\n".encode() in stored
     assert b" with ESMTPSA" in stored
 
 
