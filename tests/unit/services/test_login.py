@@ -240,7 +240,9 @@ def test_refusal_waits():
     ],
 )
 def test_no_mechanism_without_tls_but_from_trusted_networks(is_tls: bool, peer: str, is_offered: bool):
-    login, _ = login_for(settings=Auth(mechanisms=MECHANISMS, trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24")))
+    login, _ = login_for(
+        settings=Auth(mechanisms=MECHANISMS, trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24"))
+    )
     assert login.mechanisms(is_tls, peer) == (MECHANISMS if is_offered else ())
     login.close()
 
