@@ -21,7 +21,7 @@ CLOSE_GRACE_SECONDS = 10.0
 class Connection(asyncio.Protocol):
     """Reads and writes for a session's coroutine.
 
-    ``peer`` and ``local`` are IP addresses as text, or ``unix``; ``timeout_seconds`` is how long ``read`` and
+    ``peer`` is an IP address as text, or ``unix``; ``timeout_seconds`` is how long ``read`` and
     ``drain`` wait for the peer before they raise ``TimeoutError``. ``draining``: the server is stopping; a session
     that sees it says goodbye at its next quiet moment (``read`` has returned ``None``).
     """
@@ -41,11 +41,8 @@ class Connection(asyncio.Protocol):
         "_woken",
         "draining",
         "is_tls",
-        "local",
-        "local_port",
         "loop",
         "peer",
-        "peer_port",
         "timeout_seconds",
         "transport",
     )
@@ -57,8 +54,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self.peer = self.local = "unix"
-        self.peer_port = self.local_port = 0
+        self.peer = "unix"
         self.is_tls = False
         self.draining = False
         self.timeout_seconds: float = 300.0
@@ -190,9 +186,7 @@ class Connection(asyncio.Protocol):
             return
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-            self.peer, self.peer_port = _plain_address(peer[0]), peer[1]
-            self.local, self.local_port = _plain_address(local[0]), local[1]
+            self.peer = _plain_address(transport.get_extra_info("peername")[0])
         self.is_tls = transport.get_extra_info("ssl_object") is not None
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         if self._on_connected is not None:
