@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.running import RunningServer
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +15,7 @@ PACKAGES = {
     "mbsync": ["isync"],
     "fetchmail": ["fetchmail"],
     "mutt": ["mutt"],
+    "smtp-sink": ["postfix"],
     "strace": ["strace"],
     "make": ["make"],
 }
