@@ -5,13 +5,14 @@ is the message's trace id from reception to final delivery. JSON for machines, r
 Nothing a peer sends can forge a line: JSON escapes it, and text shows what is not printable escaped.
 """
 
+import json
 import logging
 import random
 import sys
 import time
 from collections.abc import MutableMapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import msgspec
 
@@ -40,9 +41,28 @@ def configure(level: str = "info", form: Literal["text", "json", "auto"] | str =
             _as_text if as_text else _as_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(file=cast(BinaryIO, _Output(sys.stderr.buffer))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Output:
+    """Where the lines go. On a full disk or into a closed pipe some are lost: the log suffers, not the mail."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+        except OSError:
+            pass
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError:
+            pass  # it stays in the buffer; the next flush tries again
 
 
 def new_trace_id() -> str:
@@ -65,7 +85,10 @@ _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 def _as_json(_logger: object, _name: str, event: MutableMapping[str, Any]) -> bytes:
     facts = {"time": _iso_now(), "level": event.pop("level"), "event": event.pop("event")}
     facts.update(event)
-    return _encode(facts)
+    try:
+        return _encode(facts)
+    except UnicodeEncodeError:  # octets that a peer sent as text and that were no UTF-8
+        return json.dumps(facts, default=str, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _as_text(_logger: object, _name: str, event: MutableMapping[str, Any]) -> bytes:

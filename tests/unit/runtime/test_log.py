@@ -27,6 +27,14 @@ def test_a_peer_cannot_forge_a_line():
         assert b"\x1b" not in line
 
 
+def test_octets_that_are_no_text_do_not_keep_a_line_from_being_written():
+    """A login name in Latin-1, decoded with surrogateescape."""
+    for form in ("text", "json"):
+        line = logged(form, "log.info('login-failed', login='\\udcff', peer='127.0.0.1')")
+        assert line.count(b"\n") == 1
+        assert b"127.0.0.1" in line.decode("utf-8").encode()
+
+
 def test_an_exception_brings_its_traceback():
     code = "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')"
     assert b"ZeroDivisionError" in logged("text", code)
