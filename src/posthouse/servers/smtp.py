@@ -210,8 +210,7 @@ class SmtpSession:
 
     async def _chunk(self, event: Chunk) -> None:
         assert self._transaction is not None
-        assert self._transaction.content is not None
-        self._transaction.content.write(event.data)
+        self._service.reception.add_content(self._transaction, event.data)
 
     async def _message_end(self, event: MessageEnd) -> None:
         transaction = self._transaction

@@ -105,8 +105,7 @@ class Placement:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not is_last:
                 raise
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise TryLater(f"cannot store the message: {error}", NO_SPACE if full else TEMPORARY_FAILURE) from error
+            raise not_stored(error) from error
 
     async def _plan_mailboxes(
         self, envelope: Envelope, prefix: bytes, content: Content, mailboxes: Sequence[ToMailbox]
@@ -118,6 +117,12 @@ class Placement:
         front += prefix
         puts = [await self.store.plan_delivery(box.account.maildir, content, front) for box in mailboxes]
         return puts if len(puts) == 1 else [replace(puts[0], links=tuple(put.path for put in puts[1:]))]
+
+
+def not_stored(error: OSError) -> TryLater:
+    """What a client is told when the disk did not take its message."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return TryLater(f"cannot store the message: {error}", NO_SPACE if full else TEMPORARY_FAILURE)
 
 
 def _sort(accepted: Sequence[Accepted]) -> tuple[list[ToMailbox], tuple[Recipient, ...]]:

@@ -23,7 +23,7 @@ from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
-from posthouse.services.placement import Accepted, Placement
+from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.store.store import Store
 
 HEAD_BYTES = 64 * 1024
@@ -71,6 +71,8 @@ class Transaction:
     size_bytes: int = 0
     accepted: list[Accepted] = field(default_factory=list)
     content: Content | None = None
+    trouble: OSError | None = None
+    """Why the content can't be stored."""
 
     def close(self) -> None:
         """Throw away what has come of the message."""
@@ -133,17 +135,33 @@ class Reception:
         recipient = Recipient(address, address, orcpt, notify)
         transaction.accepted.append(Accepted(recipient, destinations + lost))
 
-    def start_content(self, transaction: Transaction) -> Content:
-        """DATA: where the message's bytes go."""
+    def start_content(self, transaction: Transaction) -> None:
+        """DATA: the message's bytes are about to come."""
         transaction.close()
         transaction.content = Content(self.temporary_dir)
-        return transaction.content
+        transaction.trouble = None
+
+    def add_content(self, transaction: Transaction, chunk: bytes) -> None:
+        """The next bytes. On a full disk they go nowhere: ``finish`` says so, as the client sends them all anyhow."""
+        assert transaction.content is not None
+        if transaction.trouble is not None:
+            return
+        try:
+            transaction.content.write(chunk)
+        except OSError as error:
+            transaction.trouble = error
+            transaction.content.close()
 
     async def finish(self, transaction: Transaction) -> None:
         """The end of the data: durable when this returns. Raises ``Refused`` or ``TryLater``."""
         content, client, envelope = transaction.content, transaction.client, transaction.envelope
         assert content is not None
-        content.finish()
+        try:
+            if transaction.trouble is not None:
+                raise transaction.trouble
+            content.finish()
+        except OSError as error:
+            raise not_stored(error) from error
         prefix = self._trace_fields(transaction, content.head(HEAD_BYTES))
         accepted = transaction.accepted
         recipients = [entry.recipient.address for entry in accepted]
