@@ -56,8 +56,13 @@ class Dotlock:
             self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return False
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
-        os.write(self._handle, _OURS + str(os.getpid()).encode())  # said once it is flocked
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX)
+            os.write(self._handle, _OURS + str(os.getpid()).encode())  # said once it is flocked
+        except OSError:  # a full disk; as long as we live nobody else would break the lock
+            os.unlink(self._path)
+            os.close(self._handle)
+            raise
         return True
 
 
