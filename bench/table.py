@@ -1,0 +1,108 @@
+"""The result: rows of figures for Posthouse and for its peer, and how many times better ours is."""
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Literal
+
+Better = Literal["more", "less", ""]
+HEADINGS = ("", "Posthouse", "peer", "ratio", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that is measured. ``better``: which way; empty for a figure that is only for information.
+
+    ``target``: the ratio that we want to reach.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    target: float | None = None
+
+
+@dataclass(slots=True)
+class Samples:
+    """What the rounds gave for one row; a server that couldn't has no figures."""
+
+    row: Row
+    ours: list[float] = field(default_factory=list)
+    peers: list[float] = field(default_factory=list)
+
+    def ratio(self) -> float | None:
+        """Above 1: Posthouse is better."""
+        if not self.row.better or not self.ours or not self.peers:
+            return None
+        ours, peers = statistics.median(self.ours), statistics.median(self.peers)
+        above, below = (ours, peers) if self.row.better == "more" else (peers, ours)
+        return above / below if below else None
+
+
+class Table:
+    """Rows in the order in which they were first measured."""
+
+    def __init__(self) -> None:
+        self._sections: dict[str, dict[str, Samples]] = {}
+
+    def add(self, section: str, row: Row, figure: float, *, ours: bool) -> None:
+        samples = self._sections.setdefault(section, {}).setdefault(row.name, Samples(row))
+        (samples.ours if ours else samples.peers).append(figure)
+
+    def text(self) -> str:
+        blocks: list[list[tuple[str, ...]]] = []
+        for section, rows in self._sections.items():
+            blocks.append([(section, *HEADINGS[1:]), *(_cells(samples) for samples in rows.values())])
+        lines = [line for block in blocks for line in block]
+        widths = [max((len(line[column]) for line in lines), default=0) for column in range(len(HEADINGS))]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        out: list[str] = []
+        for block in blocks:
+            head, *body = (_aligned(line, widths) for line in block)
+            out += [head, rule, *body, ""]
+        return "\n".join(out)
+
+    def data(self) -> list[dict[str, object]]:
+        """For a file: every sample, and the ratio of the medians."""
+        return [
+            {
+                "section": section,
+                "row": samples.row.name,
+                "unit": samples.row.unit,
+                "better": samples.row.better,
+                "target": samples.row.target,
+                "posthouse": samples.ours,
+                "peer": samples.peers,
+                "ratio": samples.ratio(),
+            }
+            for section, rows in self._sections.items()
+            for samples in rows.values()
+        ]
+
+
+def _cells(samples: Samples) -> tuple[str, ...]:
+    row, ratio = samples.row, samples.ratio()
+    target = ""
+    if row.target is not None:
+        target = f">= {row.target:g}"
+        if ratio is not None:
+            target += " reached" if ratio >= row.target else " MISSED"
+    return (
+        f"{row.name}, {row.unit}",
+        _figure(samples.ours),
+        _figure(samples.peers),
+        "" if ratio is None else f"{ratio:.2f}",
+        target,
+    )
+
+
+def _figure(figures: list[float]) -> str:
+    if not figures:
+        return "-"
+    median = statistics.median(figures)
+    return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
+
+
+def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
+    first, *middle, last = line
+    columns = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(middle, widths[1:-1], strict=True))]
+    return "  ".join([*columns, last]).rstrip()
