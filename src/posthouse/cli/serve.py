@@ -147,10 +147,13 @@ def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Se
         code = EXIT_REFUSED
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            if identity is not None:
-                privileges.drop(identity)
+            # Before the rights go: the user that serves may not be allowed to read where all this is installed.
+            import cryptography.x509  # noqa: F401 (for a certificate)
+
             from posthouse.services.preparation import prepare
 
+            if identity is not None:
+                privileges.drop(identity)
             prepare(settings)
             before(settings)
             code = 0

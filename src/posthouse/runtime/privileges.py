@@ -1,5 +1,6 @@
 """Giving up root, and refusing to serve the world with it."""
 
+import codecs
 import contextlib
 import ctypes
 import grp
@@ -28,8 +29,13 @@ def look_up(user: str) -> Identity:
     return Identity(user, entry.pw_uid, entry.pw_gid)
 
 
+CODECS = ("ascii", "idna", "latin-1", "utf-8")
+
+
 def drop(identity: Identity) -> None:
     """Become that user for good: groups first, then gid, then uid, and make sure there is no way back."""
+    for name in CODECS:  # loaded when they are first used: that user may not be allowed to read where they lie
+        codecs.lookup(name)
     os.setgroups([group.gr_gid for group in grp.getgrall() if identity.name in group.gr_mem] or [identity.gid])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
