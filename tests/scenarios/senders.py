@@ -95,6 +95,10 @@ class Conversation:
             self.close()
             raise
 
+    @property
+    def local_port(self) -> int:
+        return self._socket.getsockname()[1]
+
     def say(self, data: bytes) -> None:
         self._socket.sendall(data)
 
