@@ -1,4 +1,4 @@
-"""A full disk, a Maildir that is not ours to write, a process that dies: 4xx or NO, nothing half done, and on it goes."""
+"""A full disk, a Maildir not ours to write, a process that dies: 4xx or NO, nothing half done, and on it goes."""
 
 import contextlib
 import os
