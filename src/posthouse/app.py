@@ -66,19 +66,26 @@ class Parts:
 
 
 def roles(settings: Settings, listeners: list[Listener], identity: Identity | None, supervisor: int) -> list[Role]:
-    """The processes to run."""
+    """The processes to run. Raises ``OSError`` when the certificate or its key can't be used.
+
+    Both are read here, as root if that is who we are: the user that serves need not be able to.
+    """
+    tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key))
 
     def worker(index: int) -> Role:
         name = f"worker-{index}"
 
         def run(ready: Callable[[], None]) -> None:
-            tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key))
+            for listener in listeners:
+                listener.close(keep=index)
             _enter(identity, supervisor)
             _run_loop(_serve_mail(settings, name, index, listeners, tls, ready))
 
         return Role(name, run)
 
     def run_queue(ready: Callable[[], None]) -> None:
+        for listener in listeners:
+            listener.close()
         _enter(identity, supervisor)
         _run_loop(_serve_queue(settings, ready))
 

@@ -75,7 +75,8 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # hardly anything here is cyclic; looking for it cost a tenth of a worker's time
-    code = Supervisor(app.roles(settings, listeners, identity, os.getpid()), reload, ready).run()
+    roles = app.roles(settings, listeners, identity, os.getpid())
+    code = Supervisor(roles, reload, ready, on_stop=lambda: _close(listeners)).run()
     for listener in listeners:
         if listener.endpoint.path:
             Path(listener.endpoint.path).unlink(missing_ok=True)
@@ -174,11 +175,14 @@ def _bind_all(settings: Settings) -> list[Listener]:
         for service, endpoint in _endpoints(settings):
             listeners.append(bind(service, endpoint, settings.workers))
     except ListenError:
-        for listener in listeners:
-            for sock in set(listener.sockets):
-                sock.close()
+        _close(listeners)
         raise
     return listeners
+
+
+def _close(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, Endpoint]]:

@@ -29,6 +29,16 @@ class Listener:
     endpoint: Endpoint
     sockets: tuple[socket.socket, ...]
 
+    def close(self, keep: int | None = None) -> None:
+        """Close what this process has of it, except worker ``keep``'s socket.
+
+        An address takes connections, and lets them wait, until the last process has closed it.
+        """
+        kept = None if keep is None else self.sockets[keep]
+        for sock in self.sockets:
+            if sock is not kept:
+                sock.close()
+
 
 def bind(service: str, endpoint: Endpoint, workers: int) -> Listener:
     """Bind one address for so many workers. Raises ``ListenError``."""

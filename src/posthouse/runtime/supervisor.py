@@ -49,13 +49,14 @@ class Supervisor:
     """Keeps ``roles`` running until it is told to stop.
 
     ``reload`` makes new roles for SIGHUP, or raises with what is wrong. ``on_ready`` is called once, when every
-    process serves.
+    process serves; ``on_stop`` once, when it begins to drain.
     """
 
     roles: list[Role]
     reload: Callable[[], list[Role]]
     on_ready: Callable[[], None]
     drain_seconds: float = 30.0
+    on_stop: Callable[[], None] = lambda: None
     _children: dict[int, Child] = field(default_factory=dict)
     _pauses: dict[str, float] = field(default_factory=dict)
     _due: list[tuple[float, Role]] = field(default_factory=list)
@@ -114,6 +115,7 @@ class Supervisor:
         log.info("draining", processes=len(self._children), seconds=self.drain_seconds)
         notify_systemd("STOPPING=1")
         self._stopping = True
+        self.on_stop()
         self._due.clear()
         self._stop_at = time.monotonic() + self.drain_seconds + 5.0
         self._signal_all(signal.SIGTERM)

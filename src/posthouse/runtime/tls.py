@@ -1,15 +1,22 @@
 """The server's TLS: contexts from files, and a self-signed pair for the first start."""
 
+import errno
 import os
 import ssl
 
 
 def server_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3 with OpenSSL's default ciphers. Raises ``OSError`` or ``ssl.SSLError`` (an OSError too)."""
+    """TLS 1.2 and 1.3 with OpenSSL's default ciphers. Raises ``OSError`` that names the files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        for path in (certificate, key):
+            os.close(os.open(path, os.O_RDONLY))
+        reason = f"not a certificate and its key in PEM form ({error.strerror or error})"
+        raise OSError(errno.EINVAL, reason, f"{certificate}, {key}") from error
     return context
 
 
