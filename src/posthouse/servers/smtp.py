@@ -102,6 +102,10 @@ class SmtpSession:
         connection, engine = self._connection, self._engine
         connection.write(engine.data_to_send())
         await connection.drain()
+        # A message that is on its way is taken to its end; whoever sends none is told to come again.
+        if connection.draining and (self._transaction is None or self._transaction.content is None):
+            engine.close(SHUTTING_DOWN)
+            return
         try:
             data = await connection.read()
         except TimeoutError:
@@ -109,8 +113,6 @@ class SmtpSession:
             return
         if data is not None:
             engine.receive(data)
-        elif connection.draining and (self._transaction is None or self._transaction.content is None):
-            engine.close(SHUTTING_DOWN)
 
     async def _answer(self, event: object) -> None:
         handler = _HANDLERS[type(event)]
