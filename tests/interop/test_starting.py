@@ -1,5 +1,6 @@
 """Starting as a stranger would: the demonstration, another user, and everything that can be wrong."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -7,6 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.interop.house import House, mail, run, until
@@ -20,7 +23,6 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a
 @pytest.fixture
 def open_house():
     """A directory below which an ordinary user may work, unlike pytest's own."""
-    import tempfile
     from pathlib import Path
 
     directory = Path(tempfile.mkdtemp(prefix="posthouse-test-"))
@@ -35,8 +37,17 @@ def refusal(house: House, code: int) -> str:
     done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
-    assert str(house.configuration) not in run("ps", "-eo", "args")
+    assert not _running(str(house.configuration))
     return done.stderr
+
+
+def _running(argument: str) -> list[str]:
+    """The processes of this machine that were started with that argument."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found += [process.name] if argument.encode() in (process / "cmdline").read_bytes().split(b"\0") else []
+    return found
 
 
 @root_only
