@@ -34,7 +34,8 @@ LEGEND = (
 
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # ours, even where a shell started us with SIGINT ignored
+        signal.signal(number, _interrupt)
     if options.loop and (why := volume.missing_for_loop()):
         print(f"bench: {why}", file=sys.stderr)
         return 2

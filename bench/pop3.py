@@ -46,8 +46,8 @@ class Pop3:
             # An end may be split between two reads; the four octets kept are too few to be counted twice.
             awaited -= (before + self._buffer[: min(count, 4)]).count(END) + self._buffer.count(END, 0, count)
             before = (before + self._buffer[max(0, count - 4) : count])[-4:]
-            if octets == count and not self._buffer.startswith(b"+OK"):
-                raise OSError(f"the server said {bytes(view[:200])!r}")
+            if octets == count and not b"+OK".startswith(self._buffer[: min(count, 3)]):
+                raise OSError(f"the server said {bytes(view[: min(count, 200)])!r}")
         return octets
 
     def enter(self) -> None:

@@ -36,7 +36,7 @@ class Contest:
                     self.note(f"{section}: {cell}: {server.name}: {error}")
                     continue
                 for row, figure in figures:
-                    self.table.add(section, row, figure, ours=at == 0)
+                    self.table.add(section, row, figure, peer=server.name if at else "")
 
     def note(self, text: str) -> None:
         if text not in self.notes:

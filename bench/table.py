@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Better = Literal["more", "less", ""]
-HEADINGS = ("", "Posthouse", "peer", "ratio", "target")
+COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,22 @@ class Table:
 
     def __init__(self) -> None:
         self._sections: dict[str, dict[str, Samples]] = {}
+        self._peers: dict[str, str] = {}
 
-    def add(self, section: str, row: Row, figure: float, *, ours: bool) -> None:
+    def add(self, section: str, row: Row, figure: float, *, peer: str = "") -> None:
+        """A figure of Posthouse, or of ``peer``."""
+        if peer:
+            self._peers[section] = peer
         samples = self._sections.setdefault(section, {}).setdefault(row.name, Samples(row))
-        (samples.ours if ours else samples.peers).append(figure)
+        (samples.peers if peer else samples.ours).append(figure)
 
     def text(self) -> str:
         blocks: list[list[tuple[str, ...]]] = []
         for section, rows in self._sections.items():
-            blocks.append([(section, *HEADINGS[1:]), *(_cells(samples) for samples in rows.values())])
+            head = (section, "Posthouse", self._peers.get(section, "peer"), "ratio", "target")
+            blocks.append([head, *(_cells(samples) for samples in rows.values())])
         lines = [line for block in blocks for line in block]
-        widths = [max((len(line[column]) for line in lines), default=0) for column in range(len(HEADINGS))]
+        widths = [max((len(line[column]) for line in lines), default=0) for column in range(COLUMNS)]
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         out: list[str] = []
         for block in blocks:
