@@ -1,7 +1,9 @@
 """Lock files as Dovecot has them: ``FILE.lock`` exists while somebody changes ``FILE``.
 
 Ours are flocked besides, so that the lock of a dead process is known at once, also where process ids are used
-again; anybody else's is broken when it has not been touched for ``STALE_SECONDS``, as Dovecot does.
+again; anybody else's is broken when it has not been touched for ``STALE_SECONDS``, as Dovecot does. One that is
+empty or torn is of a process that died before it had said whose it is, or of before a power cut: it counts as ours
+after ``TORN_SECONDS``.
 
 Invariant: a lock file is unlinked only by whoever holds the flock of that very file, or found it stale.
 """
@@ -16,6 +18,7 @@ from typing import Self
 from posthouse.base.errors import TryLater
 
 STALE_SECONDS = 60.0
+TORN_SECONDS = 2.0
 _OURS = b"posthouse "
 
 
@@ -58,6 +61,9 @@ class Dotlock:
             return False
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX)
+            if not _is_named(self._path, os.fstat(self._handle)):  # somebody took it for stale just before
+                os.close(self._handle)
+                return False
             os.write(self._handle, _OURS + str(os.getpid()).encode())  # said once it is flocked
         except OSError:  # a full disk; as long as we live nobody else would break the lock
             os.unlink(self._path)
@@ -74,12 +80,13 @@ def _break_if_stale(path: str) -> bool:
         return True
     try:
         state = os.fstat(handle)
-        is_old = time.time() - state.st_mtime > STALE_SECONDS
-        if not is_old and os.read(handle, len(_OURS)) != _OURS:
+        age = time.time() - state.st_mtime
+        said = os.read(handle, len(_OURS)).rstrip(b"\0")
+        is_torn = said != _OURS and _OURS.startswith(said)
+        if said != _OURS and age <= (TORN_SECONDS if is_torn else STALE_SECONDS):
             return False
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        named = os.stat(path)
-        if (named.st_dev, named.st_ino) == (state.st_dev, state.st_ino):
+        if _is_named(path, state):
             os.unlink(path)
         return True
     except BlockingIOError:
@@ -88,3 +95,11 @@ def _break_if_stale(path: str) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+def _is_named(path: str, state: os.stat_result) -> bool:
+    try:
+        named = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) == (state.st_dev, state.st_ino)

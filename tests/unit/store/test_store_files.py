@@ -96,10 +96,22 @@ def test_the_lock_of_a_dead_process_of_ours_is_broken_at_once(tmp_path):
 
 def test_a_foreign_lock_is_broken_only_when_it_is_old(tmp_path):
     lock = tmp_path / "file.lock"
-    lock.touch()
+    lock.write_bytes(b"4711:other.host")
     with pytest.raises(TryLater), Dotlock(str(tmp_path / "file"), timeout_seconds=0.01):
         pass
     os.utime(lock, (time.time() - 3600,) * 2)
+    with Dotlock(str(tmp_path / "file"), timeout_seconds=0):
+        pass
+
+
+@pytest.mark.parametrize("rest", [b"", b"posth", b"\0" * 14, b"pos\0\0"])
+def test_a_lock_without_an_owner_is_broken_after_a_moment(tmp_path, rest):
+    """A process died between making it and writing into it, or the power failed."""
+    lock = tmp_path / "file.lock"
+    lock.write_bytes(rest)
+    with pytest.raises(TryLater), Dotlock(str(tmp_path / "file"), timeout_seconds=0.01):
+        pass
+    os.utime(lock, (time.time() - 5,) * 2)
     with Dotlock(str(tmp_path / "file"), timeout_seconds=0):
         pass
 
