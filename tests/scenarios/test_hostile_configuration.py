@@ -80,3 +80,13 @@ def test_a_data_directory_that_cannot_be_used_is_said_so(tmp_path, place):
     assert str(data) in done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     assert '"serving"' not in done.stderr
+
+
+def test_a_database_that_cannot_be_opened_is_said_so(tmp_path):
+    (tmp_path / "posthouse.db").mkdir()
+    done = subprocess.run(
+        [PROGRAM, "serve", "--demo", "--data", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert f"cannot prepare {tmp_path}: database {tmp_path}/posthouse.db: unable to open" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from posthouse.base.errors import PosthouseError
 from posthouse.config.endpoints import Endpoint, parse_endpoint
 from posthouse.config.settings import Listen, Settings
 from posthouse.runtime import log as logging
@@ -160,6 +161,8 @@ def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Se
             code = 0
         except OSError as error:
             print(f"posthouse: cannot prepare {settings.data_dir}: {error}", file=sys.stderr)
+        except PosthouseError as error:
+            print(f"posthouse: cannot prepare {settings.data_dir}: {error.reason}", file=sys.stderr)
         except BaseException as error:  # noqa: BLE001 - the process ends here whatever it is
             log.error("preparation-failed", reason=repr(error), exc_info=error)
         finally:
