@@ -12,7 +12,7 @@ app = terminal.noun("Hosted domains.")
 @app.command()
 def add(domain: str) -> None:
     """Host a domain: mail for its accounts and aliases is accepted from now on."""
-    name = with_directory(lambda directory, _: domains.add(directory, domain, who=terminal.who()))
+    name = with_directory(lambda directory, _: domains.add(directory, domain, who=terminal.who()), make=True)
     print(f"{name} is hosted here")
 
 

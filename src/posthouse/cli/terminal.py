@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from posthouse.base.errors import Refused, Reply
 from posthouse.config.loader import load
 from posthouse.config.settings import Settings
 from posthouse.directory.sqlite import Directory
 
+NOTHING_HERE = Reply(550, "5.3.5", "Nothing is set up here")
 Result = TypeVar("Result")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -30,12 +32,15 @@ def settings() -> Settings:
     return load()
 
 
-def with_directory(use: Callable[[Directory, Settings], Awaitable[Result]]) -> Result:
-    """Run a use case on the directory."""
+def with_directory(use: Callable[[Directory, Settings], Awaitable[Result]], *, make: bool = False) -> Result:
+    """Run a use case on the directory. Raises ``Refused`` where there is none, unless it may be made."""
     loaded = settings()
 
     async def run() -> Result:
         directory = Directory(loaded)
+        if not make and not os.path.exists(directory.path):  # noqa: ASYNC240 - nothing else runs here
+            raise Refused(NOTHING_HERE, f"there is no database at {directory.path}: check --data and --config, or "
+                          "begin with 'posthouse domain add DOMAIN'")  # fmt: skip
         await directory.open()
         try:
             return await use(directory, loaded)

@@ -93,7 +93,20 @@ def test_resolve_explains_by_step_and_table_and_ends_with_0_or_1(posthouse):
     ],
 )
 def test_what_is_refused_is_one_line_and_exit_code_1(posthouse, arguments, said):
+    posthouse("domain", "add", "a.test")
     assert posthouse(*arguments) == (1, "", f"posthouse: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("account", "list"), ("alias", "add", "a@b.test", "c@d.test"), ("resolve", "a@b.test")]
+)
+def test_a_mistyped_place_is_said_so_and_nothing_is_made_there(posthouse, tmp_path, arguments):
+    code, _, said = posthouse(*arguments)
+    assert code == 1
+    assert said.startswith(
+        f"posthouse: there is no database at {tmp_path}/data/posthouse.db: check --data and --config"
+    )
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_database_that_can_t_be_used_is_one_line_and_exit_code_75(posthouse, tmp_path):
