@@ -66,8 +66,7 @@ class Memory:
         connection = log_in(port, account)
         box = self.mailbox(account, name)
         before, uidnext = set(box.uids), box.uidnext
-        status, _ = connection.select(name, readonly=read_only)
-        assert status == "OK"
+        require(connection.select(name, readonly=read_only))
         uidvalidity, next_now = (int(connection.response(code)[1][0]) for code in ("UIDVALIDITY", "UIDNEXT"))
         status, lines = connection.uid("FETCH", "1:*", "(UID FLAGS BODY.PEEK[HEADER.FIELDS (X-LOAD)])")
         assert status == "OK"
@@ -86,8 +85,9 @@ class Memory:
             if uid < uidnext:
                 self.problems.append(f"{where}: the new UID {uid} is below the old UIDNEXT {uidnext}")
         if missing := before - here - box.doubtful:
-            named = sorted((uid, box.uids[uid]) for uid in missing)
-            self.problems.append(f"{where}: UIDs are gone: {named}; UIDNEXT was {uidnext}, is {next_now}")
+            now = {box.uids[uid]: uid for uid in here}
+            named = [(uid, box.uids[uid], now.get(box.uids[uid], 0)) for uid in sorted(missing)]
+            self.problems.append(f"{where}: gone (UID, message, new UID): {named}; UIDNEXT {uidnext}, now {next_now}")
         if next_now < uidnext or (here and next_now <= max(here)):
             self.problems.append(f"{where}: UIDNEXT {next_now} after {uidnext} with {max(here, default=0)} there")
         if not power_failed:
@@ -183,7 +183,7 @@ class Reader(threading.Thread):
 
 def require(answer: tuple[str, list]) -> bytes:
     status, lines = answer
-    assert status == "OK", lines
+    assert status == "OK", (status, lines)
     return lines[-1] or b""
 
 

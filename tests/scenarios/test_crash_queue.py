@@ -36,8 +36,9 @@ def test_a_killed_queue_runner_loses_nothing_and_repeats_only_what_it_heard_no_a
         machine = Machine(tmp_path, CONFIGURATION + QUEUE, relay_port=sink.port, workers=1).populate().start()
         try:
             for _ in range(KILLS):
+                wanted = len(sink.deliveries) + rng.randrange(1, MESSAGES_A_ROUND)
                 send(machine, ledger, rng)
-                wait_for_deliveries(sink, len(sink.deliveries) + rng.randrange(1, MESSAGES_A_ROUND))
+                wait_for_deliveries(sink, wanted)
                 killed = machine.kill_process("queue")
                 kills.append(time.monotonic())
                 machine.wait_for_process("queue", other_than=killed)
