@@ -17,11 +17,24 @@ class Content:
     """Octets as received, CRLF line ends; ``size``, ``newlines`` and ``linefeeds`` hold after ``finish()``.
 
     ``newlines`` counts CRLF, ``linefeeds`` every LF: storing LF for CRLF loses nothing when they are equal.
+    ``is_paired``: whoever writes has seen to it that there is neither a CR nor an LF outside of a CRLF.
     """
 
-    __slots__ = ("_buffer", "_data", "_directory", "_ends_in_cr", "_file", "_limit", "linefeeds", "newlines", "size")
+    __slots__ = (
+        "_buffer",
+        "_data",
+        "_directory",
+        "_ends_in_cr",
+        "_file",
+        "_limit",
+        "is_paired",
+        "linefeeds",
+        "newlines",
+        "size",
+    )
 
-    def __init__(self, temporary_dir: str, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(self, temporary_dir: str, memory_limit: int = MEMORY_LIMIT, *, is_paired: bool = False) -> None:
+        self.is_paired = is_paired
         self.size = 0
         self.newlines = 0
         self.linefeeds = 0
@@ -112,6 +125,10 @@ class Content:
         if not block:
             return
         self.size += len(block)
+        if self.is_paired:  # one octet is counted several times faster than two
+            self.newlines += block.count(b"\n")
+            self.linefeeds = self.newlines
+            return
         self.newlines += block.count(b"\r\n")
         self.linefeeds += block.count(b"\n")
         if self._ends_in_cr and block[0] == 0x0A:

@@ -138,7 +138,8 @@ class Reception:
     def start_content(self, transaction: Transaction) -> None:
         """DATA: the message's bytes are about to come."""
         transaction.close()
-        transaction.content = Content(self.temporary_dir)
+        # The engine refuses messages with a bare CR or LF.
+        transaction.content = Content(self.temporary_dir, is_paired=True)
         transaction.trouble = None
 
     def add_content(self, transaction: Transaction, chunk: bytes) -> None:

@@ -48,6 +48,8 @@ def is_lossless(content: Content) -> bool:
     """Whether CRLF can be had back from LF: no bare LF, and no CR before a CRLF."""
     if not content.newlines or content.newlines != content.linefeeds:
         return False
+    if content.is_paired:
+        return True
     if content.in_memory:
         return b"\r\r\n" not in content.data()
     border = b""

@@ -29,6 +29,17 @@ def test_any_segmentation_and_memory_limit_gives_the_same_content(tmp_path_facto
         content.close()
 
 
+@given(pieces=st.lists(st.sampled_from([b"a", b"\r\n", b"\r", b"\n"]), max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_content_whose_lines_are_known_to_be_paired_counts_the_same(pieces):
+    whole = b"".join(pieces).replace(b"\r\n", b"\n").replace(b"\r", b"").replace(b"\n", b"\r\n")
+    paired, plain = Content("", is_paired=True), Content("")
+    for content in (paired, plain):
+        content.write(whole)
+        content.finish()
+    assert (paired.newlines, paired.linefeeds, paired.size) == (plain.newlines, plain.linefeeds, plain.size)
+
+
 def test_content_past_the_limit_leaves_nothing_in_its_directory(tmp_path):
     content = Content(str(tmp_path), memory_limit=10)
     content.write(b"x" * 100)
