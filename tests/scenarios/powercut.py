@@ -132,7 +132,9 @@ class Disk:
                 self._name(int(inode), rest)
 
     def _file(self, inode: int, size: int, mtime: int) -> None:
-        self.files[inode] = (size, mtime)
+        # A checkpoint is written down after the syncs that were quicker, though it saw the file before them.
+        if inode not in self.files or (mtime, size) > self.files[inode][::-1]:
+            self.files[inode] = (size, mtime)
 
     def _name(self, inode: int, path: str) -> None:
         self.names.add((path, inode))
