@@ -2,18 +2,22 @@
 
 The directory is asked at every attempt: mail in the queue follows what an operator changes. A recipient that has
 a mailbox here (by now, or because its sender wants to hear of the delivery) is placed like mail that comes in.
+
+Invariant: an address that leads to itself and to others is itself here. The others had their copies when it was
+expanded; doing that again at each attempt would send them copies without end.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from posthouse.base.errors import Reply, TryLater
-from posthouse.directory.model import ToHost
+from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.directory.model import Destination, ToHost
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.mailqueue.courier import Delivered, Outcome, Route
 from posthouse.mailqueue.spool import QueuedMessage
+from posthouse.message.address import lookup_key
 from posthouse.message.envelope import Recipient
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.services.placement import Accepted, Placement
@@ -31,9 +35,8 @@ class Routes:
 
     async def route(self, address: str) -> Route:
         """Raises ``Refused`` or ``TryLater``."""
-        resolution = await self._directory.resolve(address)
-        match resolution.destinations:
-            case (ToHost(to, transport, nexthop),) if to.lower() == address.lower() and not resolution.failures:
+        match await _destinations(self._directory, address):
+            case (ToHost(to, transport, nexthop),) if lookup_key(to) == lookup_key(address):
                 if transport == "lmtp":
                     return Route("lmtp", nexthop)
                 return Route("smtp", nexthop or self._relayhost or address.rpartition("@")[2])
@@ -58,11 +61,10 @@ class LocalCourier:
         """All of them by one commit. Raises ``Refused``, ``TryLater``."""
         accepted: list[Accepted] = []
         for recipient in recipients:
-            resolution = await self._directory.resolve(recipient.address)
+            destinations = await _destinations(self._directory, recipient.address)
             # Its success is reported by the queue; only what travels on from here may still fail.
             onward = replace(recipient, notify=recipient.notify - {"SUCCESS"})
-            lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
-            accepted.append(Accepted(onward, resolution.destinations + lost))
+            accepted.append(Accepted(onward, destinations))
         # What goes on to other hosts is a message of its own in the queue, with a name of its own.
         envelope = replace(message.envelope, trace_id=new_trace_id())
         log.info("placing", trace=message.id, onward=envelope.trace_id, recipients=[r.address for r in recipients])
@@ -75,6 +77,20 @@ class LocalCourier:
         finally:
             content.close()
         return [Delivered(DELIVERED) for _ in recipients]
+
+
+async def _destinations(directory: Directory, address: str) -> tuple[Destination, ...]:
+    """Where mail for a queued recipient goes now. Raises ``Refused``, ``TryLater``."""
+    resolution = await directory.resolve(address)
+    key = lookup_key(address)
+    for destination in resolution.destinations:
+        if lookup_key(destination.address) == key:
+            return (destination,)
+    for failure in resolution.failures:
+        if lookup_key(failure.address) == key:
+            raise Refused(failure.reply, failure.reason)
+    lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
+    return resolution.destinations + lost
 
 
 def _read(message: QueuedMessage, content: Content) -> None:

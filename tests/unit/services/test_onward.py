@@ -1,0 +1,157 @@
+"""services/onward.py: queued mail on its way to mailboxes here, and out of the house again."""
+
+import asyncio
+import os
+
+from posthouse.base.clock import SystemClock
+from posthouse.base.errors import Reply
+from posthouse.config.settings import QueuePolicy, Settings
+from posthouse.directory.sqlite import Directory
+from posthouse.journal.journal import Journal
+from posthouse.mailqueue.courier import Deferred, Delivered
+from posthouse.mailqueue.runner import Runner
+from posthouse.mailqueue.spool import Spool
+from posthouse.services import accounts, domains
+from posthouse.services.onward import LocalCourier, Routes
+from posthouse.services.placement import Placement
+from posthouse.services.reception import Client, Reception
+from posthouse.store.store import Store
+
+TEXT = b"Subject: hi\r\n\r\nthe body\r\n"
+
+
+class Elsewhere:
+    """The hosts outside: each refuses a message for now as often as it is told to, then takes it."""
+
+    def __init__(self):
+        self.reluctant = 0
+        self.taken = []
+
+    async def deliver(self, _message, recipients, _destination):
+        if self.reluctant:
+            self.reluctant -= 1
+            return [Deferred(Reply(451, "4.0.0", "later"))] * len(recipients)
+        self.taken += [recipient.address for recipient in recipients]
+        return [Delivered(Reply(250, "2.0.0", "ok"), "mx.elsewhere.test")] * len(recipients)
+
+
+class House:
+    """Reception and the queue runner around one directory with the domain a.test and bob in it."""
+
+    def __init__(self, path):
+        self.path = path
+        for name in ("tmp", "mail"):
+            (path / name).mkdir()
+        self.elsewhere = Elsewhere()
+        self.reported = []
+
+    async def __aenter__(self):
+        settings = Settings(hostname="mx.host.test", data_dir=str(self.path))
+        self.directory = Directory(settings)
+        await self.directory.open()
+        await domains.add(self.directory, "a.test")
+        await accounts.add(self.directory, settings, "bob@a.test", "secret")
+        self.journal = Journal(str(self.path / "journal"))
+        self.journal.start()
+        self.store = Store(str(self.path / "mail"), self.journal, None, hostname="mx.host.test")
+        self.spool = Spool(str(self.path / "queue"))
+        self.spool.prepare()
+        clock = SystemClock()
+        placement = Placement(self.directory, self.store, self.spool, self.journal, clock)
+        self.reception = Reception("mx.host.test", [], placement, clock, str(self.path / "tmp"))
+        couriers = {"local": LocalCourier(self.directory, placement, str(self.path / "tmp")), "smtp": self.elsewhere}
+        routes, policy = Routes(self.directory, ""), QueuePolicy(minimum_wait_seconds=0)
+
+        async def report(message, places):
+            self.reported += [message.envelope.recipients[place].address for place in places]
+
+        self.runner = Runner(self.spool, self.journal, None, policy, clock, routes.route, couriers, report)
+        return self
+
+    async def __aexit__(self, *_):
+        self.store.close()
+        self.journal.close()
+        await self.directory.close()
+
+    def rows(self, table, *rows):
+        column = "domain" if table == "transport" else "email"
+        connection = self.directory._connection
+        connection.executemany(f"INSERT INTO {table} ({column}, destination) VALUES (?, ?)", rows)
+        self.directory._drop_caches()
+
+    async def receive(self, address, notify=frozenset()):
+        transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), "you@elsewhere.test")
+        await self.reception.add_recipient(transaction, address, notify)
+        self.reception.start_content(transaction)
+        self.reception.add_content(transaction, TEXT)
+        await self.reception.finish(transaction)
+
+    async def work(self, rounds=4):
+        for _ in range(rounds):
+            await asyncio.wait_for(self.runner.run_once(), 10)
+
+    @property
+    def mail_for_bob(self):
+        new = self.path / "mail/a.test/bob/new"
+        return len(os.listdir(new)) if new.exists() else 0
+
+    @property
+    def queue(self):
+        return list(self.spool.names())
+
+
+def test_an_address_that_is_on_its_own_list_but_has_no_mailbox_is_reported_once(tmp_path):
+    """Its copies for others were made at the door; the queue makes no more."""
+
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("virtual", ("sales@a.test", "sales@a.test, bob@a.test"))
+            await house.receive("sales@a.test")
+            await house.work()
+            assert house.mail_for_bob == 1
+            assert house.reported == ["sales@a.test"]
+            assert house.queue == []
+
+    asyncio.run(scenario())
+
+
+def test_an_address_of_another_host_with_a_copy_here_is_copied_once(tmp_path):
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("transport", ("b.test", "relay:[192.0.2.2]"))
+            house.rows("virtual", ("carol@b.test", "carol@b.test, bob@a.test"))
+            house.elsewhere.reluctant = 2
+            await house.receive("Carol@b.test")
+            await house.work()
+            assert house.mail_for_bob == 1
+            assert house.elsewhere.taken == ["Carol@b.test"]
+            assert house.queue == []
+
+    asyncio.run(scenario())
+
+
+def test_who_hears_of_success_gets_no_second_copy_of_what_is_forwarded(tmp_path):
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("virtual", ("bob@a.test", "bob@a.test, bob@elsewhere.test"))
+            await house.receive("bob@a.test", frozenset({"SUCCESS"}))
+            await house.work()
+            assert house.mail_for_bob == 1
+            assert house.elsewhere.taken == ["bob@elsewhere.test"]
+            assert house.queue == []
+
+    asyncio.run(scenario())
+
+
+def test_queued_mail_follows_an_alias_that_was_made_since(tmp_path):
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("transport", ("b.test", "relay:[192.0.2.2]"))
+            await house.receive("carol@b.test")
+            house.rows("virtual", ("carol@b.test", "bob@a.test, dave@elsewhere.test"))
+            await house.work()
+            assert house.mail_for_bob == 1
+            assert house.elsewhere.taken == ["dave@elsewhere.test"]
+            assert house.queue == []
+
+    asyncio.run(scenario())
