@@ -23,7 +23,9 @@ from posthouse.journal.placing import Body, body_of, sync_directory, write_all, 
 from posthouse.journal.segment import BOOT_ID, SEGMENT_NAME, Segment, current_boot_id
 
 Find = Callable[[str], str | None]
-"""Where the file that was put at a path lies now (a Maildir's reader renames it), or None if nowhere."""
+"""Where the file that was put at a path lies now (a Maildir's reader renames it), or None if nowhere.
+
+FileNotFoundError says the same: the power cut may have taken the directories on the way there, too."""
 
 
 @dataclass(slots=True)
@@ -181,7 +183,7 @@ class _Replay:
         if not paths:
             return
         body = body_of(item.segment.content(item.record))
-        places = {path: self._find(path) for path in paths}
+        places = {path: self._place_of(path) for path in paths}
         whole = [place for place in places.values() if place is not None and is_whole(place, put, body)]
         wrong = [path for path in paths if places[path] not in whole]
         if not wrong:
@@ -198,6 +200,12 @@ class _Replay:
             replace_by_link(put.temporary, place or path)
             (self._report.rewritten if place else self._report.restored).append(path)
         os.unlink(put.temporary)
+
+    def _place_of(self, path: str) -> str | None:
+        try:
+            return self._find(path)
+        except FileNotFoundError:
+            return None
 
 
 def is_whole(path: str, put: Put, body: Body) -> bool:

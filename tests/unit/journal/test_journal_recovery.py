@@ -15,6 +15,7 @@ from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Append, Gone, Put
 from posthouse.journal.recovery import recover
+from posthouse.store.recovery import find_message
 
 SEGMENT = 128 * 1024
 
@@ -96,6 +97,17 @@ def test_all_that_the_power_cut_took_comes_back(host):
     assert report.power_failed
     assert sorted(report.restored) == [str(host.file(name)) for name in ("a", "b", "b2")]
     assert (report.journals, report.records) == (2, 2)
+
+
+def test_mail_comes_back_into_a_maildir_that_the_power_cut_took_with_it(host):
+    """A new account's first message, seconds before: the server must start again all the same."""
+    commit(host.journal("worker"), b"a", host.put("a"))
+    host.power_cut()
+    shutil.rmtree(host.path / "mail")
+
+    recover(str(host.path / "journals"), find_message, boot_id_path=str(host.boot))
+
+    assert host.mail() == {"a": b"a"}
 
 
 @pytest.mark.parametrize("torn", [b"", b"Subj", b"\0" * 16])
