@@ -147,11 +147,14 @@ class Spool:
         """How the message's file comes into being, for ``Journal.commit`` with the content behind ``header_prefix``.
 
         With ``content_size`` (octets in CRLF form) a file that a power cut left torn is told from a whole one.
+        Raises ``OSError`` for an envelope that is too long to be read again.
         """
         if not _ID.fullmatch(envelope.trace_id):
             raise ValueError(f"{envelope.trace_id!a} is no trace id")
         size_bytes = len(header_prefix) + content_size if content_size >= 0 else -1
         head = _encode(_Head(envelope, now.timestamp(), size_bytes))
+        if len(head) >= HEAD_LIMIT:
+            raise OSError(errno.EMSGSIZE, f"{len(envelope.recipients)} recipients make too long an envelope")
         return Put(
             temporary=os.path.join(self._temporary, envelope.trace_id),
             path=os.path.join(self.messages, envelope.trace_id),

@@ -26,6 +26,8 @@ from posthouse.runtime.log import log
 from posthouse.store.store import Store
 
 NO_SPACE = Reply(452, "4.3.1", "Not enough storage here at the moment, please try again later")
+NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
+"""Two Maildirs on two file systems, a file with too many names, a file system without hard links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,7 @@ class Placement:
         """
         mailboxes, queued = _sort(accepted)
         onward = replace(envelope, recipients=queued) if queued or envelope.recipients else envelope
-        try:
-            await self._commit(onward, prefix, content, mailboxes)
-        except FileNotFoundError:
-            # Somebody removed a Maildir since it was last seen: look again, once.
-            for mailbox in mailboxes:
-                self.store.forget(mailbox.account.maildir)
-            await self._commit(onward, prefix, content, mailboxes, is_last=True)
+        await self._commit(onward, prefix, content, mailboxes)
         log.info(
             "accepted",
             trace=envelope.trace_id,
@@ -87,25 +83,41 @@ class Placement:
         await self.place(envelope, b"", Content.of(data), accepted)
 
     async def _commit(
+        self, envelope: Envelope, prefix: bytes, content: Content, mailboxes: Sequence[ToMailbox]
+    ) -> None:
+        """All of it, or ``TryLater``. What can be mended is, and tried once more."""
+        is_linked, has_looked_again = len(mailboxes) > 1, False
+        while True:
+            try:
+                await self.journal.commit(content, await self._plan(envelope, prefix, content, mailboxes, is_linked))
+                return
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and not has_looked_again:
+                    # Somebody removed a Maildir since it was last seen.
+                    has_looked_again = True
+                    for mailbox in mailboxes:
+                        self.store.forget(mailbox.account.maildir)
+                elif error.errno in NO_LINK and is_linked:
+                    is_linked = False
+                else:
+                    raise not_stored(error) from error
+
+    async def _plan(
         self,
         envelope: Envelope,
         prefix: bytes,
         content: Content,
         mailboxes: Sequence[ToMailbox],
-        *,
-        is_last: bool = False,
-    ) -> None:
+        is_linked: bool,
+    ) -> list[Put]:
         puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes) if mailboxes else []
+        if is_linked:
+            puts = [replace(puts[0], links=tuple(put.path for put in puts[1:]))]
         if envelope.recipients:
             puts.append(
                 self.spool.plan(envelope, header_prefix=prefix, now=self.clock.now(), content_size=content.size)
             )
-        try:
-            await self.journal.commit(content, puts)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and not is_last:
-                raise
-            raise not_stored(error) from error
+        return puts
 
     async def _plan_mailboxes(
         self, envelope: Envelope, prefix: bytes, content: Content, mailboxes: Sequence[ToMailbox]
@@ -115,8 +127,7 @@ class Placement:
             # With hard links there is one file for all, which must not tell one recipient of another.
             front += delivered_to(mailboxes[0].address)
         front += prefix
-        puts = [await self.store.plan_delivery(box.account.maildir, content, front) for box in mailboxes]
-        return puts if len(puts) == 1 else [replace(puts[0], links=tuple(put.path for put in puts[1:]))]
+        return [await self.store.plan_delivery(box.account.maildir, content, front) for box in mailboxes]
 
 
 def not_stored(error: OSError) -> TryLater:

@@ -191,3 +191,10 @@ def test_waking_is_seen_once(spool):
     spool.wake("a")
     assert spool.woken() == ["a"]
     assert spool.woken() == []
+
+
+def test_an_envelope_that_could_not_be_read_again_is_not_planned(spool):
+    """It would be acknowledged, and then set aside as corrupt."""
+    recipients = tuple([Recipient("x" * 60 + f"{number}@example.org") for number in range(200_000)])
+    with pytest.raises(OSError, match="too long an envelope"):
+        spool.plan(Envelope("a@example.test", recipients, "0trace1"), header_prefix=b"", now=NOW)

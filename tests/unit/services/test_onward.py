@@ -1,6 +1,7 @@
 """services/onward.py: queued mail on its way to mailboxes here, and out of the house again."""
 
 import asyncio
+import errno
 import os
 
 from posthouse.base.clock import SystemClock
@@ -46,7 +47,7 @@ class House:
         self.reported = []
 
     async def __aenter__(self):
-        settings = Settings(hostname="mx.host.test", data_dir=str(self.path))
+        self.settings = settings = Settings(hostname="mx.host.test", data_dir=str(self.path))
         self.directory = Directory(settings)
         await self.directory.open()
         await domains.add(self.directory, "a.test")
@@ -153,5 +154,25 @@ def test_queued_mail_follows_an_alias_that_was_made_since(tmp_path):
             assert house.mail_for_bob == 1
             assert house.elsewhere.taken == ["dave@elsewhere.test"]
             assert house.queue == []
+
+    asyncio.run(scenario())
+
+
+def test_maildirs_that_cannot_share_a_file_get_one_each(tmp_path, monkeypatch):
+    """Domains may lie on file systems of their own, and no file has more than so many names."""
+
+    def link(source, target, *_, **__):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target)
+
+    async def scenario():
+        async with House(tmp_path) as house:
+            await accounts.add(house.directory, house.settings, "carol@a.test", "secret")
+            house.rows("virtual", ("all@a.test", "bob@a.test, carol@a.test"))
+            monkeypatch.setattr("posthouse.journal.placing.os.link", link)
+            await house.receive("all@a.test")
+            for user in ("bob", "carol"):
+                (message,) = (tmp_path / "mail/a.test" / user / "new").iterdir()
+                assert message.read_bytes().endswith(b"Subject: hi\n\nthe body\n")
+                assert os.listdir(tmp_path / "mail/a.test" / user / "tmp") == []
 
     asyncio.run(scenario())
