@@ -131,7 +131,10 @@ def _make_directories(path: str) -> None:
         pass
     except FileNotFoundError:
         _make_directories(os.path.dirname(path))
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:  # another process was quicker
+            pass
 
 
 def replace_file(path: str, data: bytes) -> None:

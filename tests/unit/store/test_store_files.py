@@ -1,7 +1,9 @@
 """The plain files beside the messages: names, uidlist, locks, quota, folders."""
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -102,6 +104,20 @@ def test_a_foreign_lock_is_broken_only_when_it_is_old(tmp_path):
     os.utime(lock, (time.time() - 3600,) * 2)
     with Dotlock(str(tmp_path / "file"), timeout_seconds=0):
         pass
+
+
+def test_a_maildir_may_be_made_by_several_at_once(tmp_path):
+    """The first messages for a new account arrive in several processes."""
+    for turn in range(50):
+        start = threading.Barrier(4)
+
+        def make(path: str, start: threading.Barrier = start) -> None:
+            start.wait()
+            layout.make_folder(layout.Folder(path, ""))
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(make, f"{tmp_path}/{turn}/a/b/c") for _ in range(4)]:
+                done.result()
 
 
 @pytest.mark.parametrize("rest", [b"", b"posth", b"\0" * 14, b"pos\0\0"])
