@@ -7,9 +7,11 @@ Invariants:
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
+_EPOCH = date(1970, 1, 1).toordinal()
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 # RFC 5322 §4.3, in hours. Every other name, the military letters too, means a zone unknown: UTC.
 _ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
@@ -60,6 +62,18 @@ def parse_internal_date(value: str) -> datetime | None:
 def format_internal_date(time: datetime) -> str:
     """IMAP's date-time, without quotes."""
     return f"{time.day:2}-{_MONTHS[time.month - 1]}-{time.year:04} {time:%H:%M:%S} {_zone(time)}"
+
+
+def format_internal_seconds(seconds: int) -> str:
+    """The same for seconds since the epoch, in UTC; times before the year 1 or after 9999 are on their day."""
+    day, second = divmod(seconds, 86_400)
+    return f"{_internal_day(day)} {second // 3600:02}:{second // 60 % 60:02}:{second % 60:02} +0000"
+
+
+@lru_cache(maxsize=4096)
+def _internal_day(day: int) -> str:
+    when = date.fromordinal(min(max(day + _EPOCH, 1), date.max.toordinal()))
+    return f"{when.day:2}-{_MONTHS[when.month - 1]}-{when.year:04}"
 
 
 def parse_search_date(value: str) -> date | None:

@@ -11,7 +11,7 @@ Invariants:
 
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from posthouse.message import charsets
@@ -77,6 +77,12 @@ def first(fields: Iterable[HeaderField], name: bytes) -> HeaderField | None:
     """The first field of that name, in any case."""
     wanted = name.lower()
     return next((field for field in fields if field.name.lower() == wanted), None)
+
+
+def only(data: bytes, names: Collection[bytes]) -> bytes:
+    """The fields of these names, which are in lower case, as they stand, and a blank line."""
+    kept = [data[field.start : field.end] for field in iterate(data) if field.name.lower() in names]
+    return b"".join([*kept, b"\r\n"])
 
 
 def unfold(value: bytes) -> bytes:

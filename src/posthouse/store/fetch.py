@@ -4,21 +4,21 @@ What was worked out for one client (sizes, envelopes, structures, headers) goes 
 Everything here blocks and runs in store threads; no lock is held while a file is read.
 """
 
-import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from posthouse.message import headers, mime
 from posthouse.message.mime import Part
 from posthouse.protocols.imap.structure import bodystructure_bytes, envelope_bytes
-from posthouse.store import crlf, sync
+from posthouse.store import cache, crlf, sync
 from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.cache import Entry
 from posthouse.store.crlf import LargeBody
 from posthouse.store.layout import Folder
 from posthouse.store.model import Want
@@ -29,28 +29,33 @@ BATCH_MESSAGES = 1000
 BATCH_CACHED = 100
 BATCH_OCTETS = 1024 * 1024
 HEADER_BLOCK = 16 * 1024  # longer header sections are not kept in the index
-_IN_INDEX = Want.DATE | Want.SIZE
-_CACHED = {"envelope": Want.ENVELOPE, "structure": Want.STRUCTURE, "parts": Want.STRUCTURE | Want.BODY,
-           "header": Want.HEADER}  # fmt: skip
 
 
 class Vanished(Exception):
     """The message's file is gone for good."""
 
 
-@dataclass(slots=True)
-class Entry:
-    """A message's row and what is cached of it; ``is_new`` when something was worked out."""
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Messages whose every wanted thing is in the index, column by column.
 
-    path: str
-    date: float
-    stored: int
-    size: int | None
-    envelope: bytes | None = None
-    structure: bytes | None = None
-    parts: bytes | None = None
-    header: bytes | None = None
-    is_new: bool = False
+    ``values``: seconds since the epoch for DATE, octets for SIZE, blocks of octets for the rest.
+    """
+
+    uids: Sequence[int]
+    flags: Sequence[frozenset[str]]
+    values: Mapping[Want, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """What is wanted of many messages. ``render_columns`` makes one thing of many messages at once, where it is
+    given and all that is wanted is in the index; ``render`` takes any message. ``names``: fields for FIELDS."""
+
+    want: Want
+    render: Callable[["Message"], T]
+    render_columns: Callable[[Columns], T] | None = None
+    names: frozenset[bytes] = frozenset()
 
 
 class Message:
@@ -116,6 +121,18 @@ class Message:
             entry.is_new = True
         return header
 
+    def header_fields(self, names: frozenset[bytes]) -> bytes:
+        """The fields of these names, which are in lower case, and the blank line."""
+        entry = self.entry
+        is_kept = names == self._source.names
+        if is_kept and entry.fields is not None:
+            return entry.fields
+        block = headers.only(self.header(), names)
+        if is_kept and len(block) <= HEADER_BLOCK:
+            entry.fields = block
+            entry.is_new = True
+        return block
+
     def part(self) -> Part:
         """The MIME structure; offsets are those of ``body``."""
         if self._part is None:
@@ -148,46 +165,61 @@ class Message:
 class Source:
     """Where the messages of one view come from."""
 
-    __slots__ = ("_files", "_folder", "_large", "_large_uid", "_read_only", "_uidvalidity")
+    __slots__ = ("_files", "_folder", "_key", "_large", "_large_uid", "_read_only", "names")
 
     def __init__(self, files: AccountFiles, folder: Folder, uidvalidity: int, *, read_only: bool) -> None:
         self._files = files
         self._folder = folder
-        self._uidvalidity = uidvalidity
+        self._key = (folder.name, uidvalidity)
+        self.names = frozenset[bytes]()  # the fields of the batch at hand
         self._read_only = read_only
         self._large: LargeBody | None = None  # the last one: clients ask for it piece by piece
         self._large_uid = 0
 
-    def batch(
-        self,
-        messages: Sequence[tuple[int, frozenset[str]]],
-        want: Want,
-        render: Callable[[Message], T],
-    ) -> tuple[list[T], int]:
+    def batch(self, uids: Sequence[int], flags: Sequence[frozenset[str]], request: Request[T]) -> tuple[list[T], int]:
         """Renders as many of the first messages as one batch should have; returns how many were dealt with."""
-        messages = messages[: BATCH_MESSAGES if want in _IN_INDEX | Want.FLAGS else BATCH_CACHED]
+        if request.render_columns is not None and (columns := self._columns(uids, flags, request)) is not None:
+            return [request.render_columns(columns)], len(columns.uids)
+        return self._one_by_one(uids, flags, request)
+
+    def _columns(self, uids: Sequence[int], flags: Sequence[frozenset[str]], request: Request[T]) -> Columns | None:
+        if not request.want & ~Want.FLAGS:
+            return Columns(uids, flags, {})
+        with self._files.index.reading() as database:
+            values = cache.columns(database, self._key, uids, request.want, request.names)
+        if values is None:
+            return None
+        count = len(next(iter(values.values())))
+        return Columns(uids[:count], flags[:count], values)
+
+    def _one_by_one(
+        self, uids: Sequence[int], flags: Sequence[frozenset[str]], request: Request[T]
+    ) -> tuple[list[T], int]:
+        want = request.want
+        count = BATCH_MESSAGES if want in cache.IN_INDEX | Want.FLAGS else BATCH_CACHED
         needs_rows = bool(want & ~Want.FLAGS)
-        entries = self._entries([uid for uid, _ in messages], want) if needs_rows else {}
+        self.names = request.names if Want.FIELDS in want else frozenset()
+        entries = self._entries(uids[:count], want) if needs_rows else {}
         rendered: list[T] = []
         octets = done = 0
-        for uid, flags in messages:
+        for uid, set_flags in zip(uids[:count], flags, strict=False):
             done += 1
             entry = entries.get(uid)
             if entry is None and needs_rows:
                 continue
             try:
-                rendered.append(render(Message(self, uid, flags, entry)))
+                rendered.append(request.render(Message(self, uid, set_flags, entry)))
             except Vanished:
                 continue
             if Want.BODY in want and entry:
                 octets += entry.stored
                 if octets >= BATCH_OCTETS:
                     break
-        self._keep(entries)
+        self._keep(entries, want)
         return rendered, done
 
     def entry(self, uid: int) -> Entry:
-        found = self._entries([uid], _IN_INDEX)
+        found = self._entries([uid], cache.IN_INDEX)
         if uid not in found:
             raise Vanished(uid)
         return found[uid]
@@ -226,13 +258,13 @@ class Source:
                 return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except FileNotFoundError:
                 self._synchronise(force=attempt > 0)
-                found = self._select([uid], _IN_INDEX).get(uid)
+                found = self._select([uid], cache.IN_INDEX).get(uid)
                 if found is None:
                     raise Vanished(uid) from None
                 entry.path = found.path
         raise Vanished(uid)
 
-    def _entries(self, uids: list[int], want: Want) -> dict[int, Entry]:
+    def _entries(self, uids: Sequence[int], want: Want) -> dict[int, Entry]:
         found = self._select(uids, want)
         if len(found) < len(uids):  # expunged, or the index was lost
             self._synchronise(force=False)
@@ -247,46 +279,17 @@ class Source:
         except FileNotFoundError:
             raise Vanished from None
 
-    def _select(self, uids: list[int], want: Want) -> dict[int, Entry]:
-        cached = [f"c.{name}" if want & needed else "NULL" for name, needed in _CACHED.items()]
-        join = " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid" if want & ~_IN_INDEX else ""
-        query = (
-            f"SELECT m.uid, m.place || m.base || m.info, m.date, m.stored, m.size, {', '.join(cached)}"  # noqa: S608
-            f" FROM message m{join} WHERE m.uid IN (SELECT value FROM json_each(?))"
-            " AND m.mailbox = (SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
-        )
-        values = (json.dumps(uids), self._folder.name, self._uidvalidity)
+    def _select(self, uids: Sequence[int], want: Want) -> dict[int, Entry]:
         with self._files.index.reading() as database:
-            return {row[0]: Entry(*row[1:]) for row in database.execute(query, values)}
+            return cache.entries(database, self._key, uids, want, self.names)
 
-    def _keep(self, entries: dict[int, Entry]) -> None:
+    def _keep(self, entries: dict[int, Entry], want: Want) -> None:
         """Writes down what was worked out. It is only a cache: trouble with it is nobody's trouble."""
         fresh = [(uid, entry) for uid, entry in entries.items() if entry.is_new]
         if not fresh:
             return
         try:
             with self._files.index.changing() as database:
-                _write(database, self._folder.name, self._uidvalidity, fresh)
+                cache.write(database, self._key, fresh, want, self.names)
         except sqlite3.OperationalError:
             return
-
-
-def _write(database: sqlite3.Connection, folder: str, uidvalidity: int, fresh: list[tuple[int, Entry]]) -> None:
-    row = database.execute(
-        "SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?", (folder, uidvalidity)
-    ).fetchone()
-    if row is None:
-        return
-    mailbox = row[0]
-    database.executemany(
-        "UPDATE message SET size = ? WHERE mailbox = ? AND uid = ? AND size IS NOT ?",
-        [(entry.size, mailbox, uid, entry.size) for uid, entry in fresh],
-    )
-    # The message may have been expunged meanwhile; what was not asked for this time stays.
-    database.executemany(
-        "INSERT INTO cache SELECT mailbox, uid, ?, ?, ?, ? FROM message WHERE mailbox = ? AND uid = ?"
-        " ON CONFLICT DO UPDATE SET envelope = coalesce(excluded.envelope, envelope),"
-        " structure = coalesce(excluded.structure, structure), parts = coalesce(excluded.parts, parts),"
-        " header = coalesce(excluded.header, header)",
-        [(entry.envelope, entry.structure, entry.parts, entry.header, mailbox, uid) for uid, entry in fresh],
-    )

@@ -22,7 +22,7 @@ from posthouse.runtime.log import log
 from posthouse.store.layout import Stamp
 
 FILE_NAME = "posthouse.index"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 20.0
 
 _SCHEMA = """
@@ -65,8 +65,18 @@ CREATE TABLE cache (
     header BLOB,
     PRIMARY KEY (mailbox, uid)
 ) WITHOUT ROWID;
+CREATE TABLE field_set (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE);
+CREATE TABLE fields (
+    mailbox INTEGER NOT NULL,
+    field_set INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (mailbox, field_set, uid)
+) WITHOUT ROWID;
 CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
     DELETE FROM cache WHERE mailbox = old.mailbox AND uid = old.uid;
+    DELETE FROM fields
+        WHERE mailbox = old.mailbox AND uid = old.uid AND field_set IN (SELECT id FROM field_set);
 END;
 CREATE TRIGGER mailbox_gone AFTER DELETE ON mailbox BEGIN
     DELETE FROM message WHERE mailbox = old.id;

@@ -66,11 +66,15 @@ NO_CHANGES = Changes()
 
 
 class Want(Flag):
-    """What of a message will be touched, so that only that is loaded. Other things still work, slower."""
+    """What of a message will be touched, so that only that is loaded. Other things still work, slower.
+
+    FIELDS: of its header section, no more than the fields that are named beside it.
+    """
 
     FLAGS = auto()
     DATE = auto()
     SIZE = auto()
+    FIELDS = auto()
     ENVELOPE = auto()
     STRUCTURE = auto()
     HEADER = auto()

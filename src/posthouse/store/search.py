@@ -19,6 +19,9 @@ from posthouse.store.fetch import Message
 from posthouse.store.model import Want
 
 BLOCK = 256 * 1024
+SEARCHED = frozenset({b"bcc", b"cc", b"date", b"from", b"subject", b"to"})
+"""One set of fields for all the keys that people use."""
+
 Predicate = Callable[[Message], bool]
 
 
@@ -28,6 +31,11 @@ class Test:
 
     want: Want
     matches: Predicate
+
+    @property
+    def names(self) -> frozenset[bytes]:
+        """The header fields that are enough for it."""
+        return SEARCHED if Want.FIELDS in self.want else frozenset()
 
     @property
     def cost(self) -> int:
@@ -67,7 +75,7 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
         compare = _COMPARE[type(key)]
         return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))
     if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
-        return Test(Want.HEADER, _by_header(key))
+        return _by_header(key)
     assert isinstance(key, query.Body | query.Text)
     needle = key.text.casefold()
     if isinstance(key, query.Body):
@@ -125,21 +133,38 @@ _COMPARE: dict[type, Callable[[date, date], bool]] = {
 }
 
 
-def _by_header(key: query.Header | query.SentBefore | query.SentOn | query.SentSince) -> Predicate:
+def _by_header(key: query.Header | query.SentBefore | query.SentOn | query.SentSince) -> Test:
+    name = key.name.encode("utf-8", "replace").lower() if isinstance(key, query.Header) else b"date"
+    if name in SEARCHED:
+        want, section = Want.FIELDS, _searched_fields
+    else:
+        want, section = Want.HEADER, Message.header
     if isinstance(key, query.Header):
-        name, needle = key.name.encode("utf-8", "replace").lower(), key.text.casefold()
-        return lambda message: any(
-            field.name.lower() == name and needle in headers.decode_words(field.value).casefold()
-            for field in headers.iterate(message.header())
-        )
+        needle = key.text.casefold()
+        return Test(want, lambda message: _field_contains(section(message), name, needle))
     compare, day = _COMPARE[type(key)], key.date
 
     def was_sent(message: Message) -> bool:
-        field = headers.first(headers.iterate(message.header()), b"date")
+        field = headers.first(headers.iterate(section(message)), name)
         sent = dates.parse_date(headers.unfold(field.value)) if field else None
         return sent is not None and compare(sent.date(), day)  # RFC 3501: disregarding time and zone
 
-    return was_sent
+    return Test(want, was_sent)
+
+
+def _searched_fields(message: Message) -> bytes:
+    return message.header_fields(SEARCHED)
+
+
+def _field_contains(section: bytes, name: bytes, needle: str) -> bool:
+    # Most messages can't match, and that is seen at once where nothing is encoded.
+    is_plain = section.isascii() and b"=?" not in section
+    if is_plain and needle not in headers.unfold(section).decode("ascii").lower():
+        return False
+    return any(
+        field.name.lower() == name and needle in headers.decode_words(field.value).casefold()
+        for field in headers.iterate(section)
+    )
 
 
 def _header_contains(message: Message, needle: str) -> bool:

@@ -20,7 +20,7 @@ from posthouse.store import changes, copying, filename, index, search, sync
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.changes import Mode
 from posthouse.store.errors import NoSuchMailbox, ReadOnly
-from posthouse.store.fetch import Message, Source
+from posthouse.store.fetch import BATCH_MESSAGES, Columns, Message, Request, Source
 from posthouse.store.index import Mailbox
 from posthouse.store.keywords import RECENT, Keywords
 from posthouse.store.layout import Folder
@@ -113,13 +113,26 @@ class View:
         self._arm()
         return taken
 
-    async def fetch(self, uids: Sequence[int], want: Want, render: Callable[[Message], T]) -> AsyncIterator[list[T]]:
-        """What ``render`` makes of the messages, in batches; it runs in a store thread. Who is gone is left out."""
-        pending = [(uids[at], self._letters.flags(self._masks[seq])) for at, seq in self._positions(uids)]
+    async def fetch(
+        self,
+        uids: Sequence[int],
+        want: Want,
+        render: Callable[[Message], T],
+        *,
+        names: frozenset[bytes] = frozenset(),
+        render_columns: Callable[[Columns], T] | None = None,
+    ) -> AsyncIterator[list[T]]:
+        """What ``render`` makes of the messages, in batches; it runs in a store thread. Who is gone is left out.
+
+        ``names`` are the header fields that FIELDS means. Where all is in the index already, ``render_columns``
+        renders many messages at once.
+        """
+        request = Request(want, render, render_columns, names)
+        pending, flags = self._flagged(uids)
         at = 0
         while at < len(pending):
-            part = pending[at : at + 1000]
-            rendered, done = await self._run(self._source.batch, part, want, render)
+            until = at + BATCH_MESSAGES
+            rendered, done = await self._run(self._source.batch, pending[at:until], flags[at:until], request)
             at += done
             if rendered:
                 yield rendered
@@ -159,9 +172,10 @@ class View:
         numbers = search.Numbers(sequence, self.uids[-1] if self.uids else 0)
         test = search.compiled(query, numbers)
         found: list[int] = []
-        async for batch in self.fetch(
-            self.uids, test.want, lambda message: message.uid if test.matches(message) else 0
-        ):
+        asked = self.fetch(
+            self.uids, test.want, lambda message: message.uid if test.matches(message) else 0, names=test.names
+        )
+        async for batch in asked:
             found.extend(filter(None, batch))
         return found
 
@@ -249,12 +263,17 @@ class View:
         at = bisect_left(self.uids, uid)
         return at if at < len(self.uids) and self.uids[at] == uid else None
 
-    def _positions(self, uids: Sequence[int]) -> list[tuple[int, int]]:
-        """Index in ``uids`` and in the view, for those that the view has."""
+    def _flagged(self, uids: Sequence[int]) -> tuple[list[int], list[frozenset[str]]]:
+        """Those that the view has, and their flags."""
         if uids is self.uids:
-            return [(at, at) for at in range(len(uids))]
-        found = ((index, self._position(uid)) for index, uid in enumerate(uids))
-        return [(index, at) for index, at in found if at is not None]
+            masks: Sequence[int] = self._masks
+            known = list(uids)
+        else:
+            found = [(uid, at) for uid in uids if (at := self._position(uid)) is not None]
+            known = [uid for uid, _ in found]
+            masks = [self._masks[at] for _, at in found]
+        flags = {mask: self._letters.flags(mask) for mask in set(masks)}
+        return known, [flags[mask] for mask in masks]
 
     def _known(self, uids: Sequence[int]) -> list[int]:
         return list(uids) if uids is self.uids else [uid for uid in uids if self._position(uid) is not None]

@@ -71,10 +71,10 @@ class Post:
         self.run(self.journal.commit(content, [put]))
         return put.path
 
-    def fetch(self, view, want, render, uids=None):
+    def fetch(self, view, want, render, uids=None, **how):
         async def collect():
             uids_ = view.uids if uids is None else uids
-            return [item async for batch in view.fetch(uids_, want, render) for item in batch]
+            return [item async for batch in view.fetch(uids_, want, render, **how) for item in batch]
 
         return self.run(collect())
 

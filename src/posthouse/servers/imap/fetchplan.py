@@ -3,20 +3,22 @@
 Invariants:
   1. ``render`` runs in the store's threads and touches nothing but its message and this plan.
   2. A response is one byte string, made by one formatting operation, unless a Stretch is in it.
+  3. ``render_columns`` says of each message what ``render`` says.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
-from posthouse.message.dates import format_internal_date
+from posthouse.message.dates import format_internal_date, format_internal_seconds
 from posthouse.protocols.imap.commands import Attribute, Section
-from posthouse.protocols.imap.render import flag_list
-from posthouse.servers.imap.section import Stretch, section_value, section_want
-from posthouse.store.fetch import Message
+from posthouse.protocols.imap.render import flag_list, literal
+from posthouse.servers.imap.section import Stretch, partial, section_value, section_want
+from posthouse.store.fetch import Columns, Message
 from posthouse.store.model import Want
 
 Getter = Callable[[Message], Any]
+Column = Callable[[Columns], Iterable[Any]]
 Response = bytes | tuple[bytes | Stretch, ...]
 """What a message gives: one line, or the pieces of one in order."""
 
@@ -35,6 +37,10 @@ def _internal_date(message: Message) -> bytes:
     return b'"%b"' % format_internal_date(message.internal_date).encode("ascii")
 
 
+def _dates(columns: Columns) -> Iterable[bytes]:
+    return [b'"%b"' % format_internal_seconds(seconds).encode("ascii") for seconds in columns.values[Want.DATE]]
+
+
 _uid: Final[Getter] = attrgetter("uid")
 
 # Format, what it takes, and how to get it.
@@ -48,14 +54,25 @@ ATTRIBUTES: Final[dict[str, tuple[bytes, Want, Getter]]] = {
     "BODYSTRUCTURE": (b"BODYSTRUCTURE %b", Want.STRUCTURE, lambda message: message.structure(True)),
 }
 
+# How to get it for many messages at once.
+COLUMNS: Final[dict[str, Column]] = {
+    "UID": attrgetter("uids"),
+    "FLAGS": lambda columns: map(flag_list, columns.flags),
+    "INTERNALDATE": _dates,
+    "RFC822.SIZE": lambda columns: columns.values[Want.SIZE],
+    "ENVELOPE": lambda columns: columns.values[Want.ENVELOPE],
+    "BODYSTRUCTURE": lambda columns: columns.values[Want.STRUCTURE],
+}
+
 
 class FetchPlan:
     """``want`` is for the store, ``numbers`` has the sequence number of each UID.
 
-    ``may_mark``: showing a body makes a message \\Seen.
+    ``names`` are the fields that it means by FIELDS. ``may_mark``: showing a body makes a message \\Seen.
     """
 
     __slots__ = (
+        "_columns",
         "_formats",
         "_getters",
         "_marked_getters",
@@ -64,6 +81,7 @@ class FetchPlan:
         "_numbers",
         "_template",
         "may_mark",
+        "names",
         "want",
     )
 
@@ -78,6 +96,8 @@ class FetchPlan:
         # RFC 3501 §6.4.8: responses to a UID command carry the UID.
         if uid and Attribute("UID") not in items:
             items = (Attribute("UID"), *items)
+        field_sets = {item.fields for item in items if isinstance(item, Section) and _is_field_set(item)}
+        self.names = next(iter(field_sets)) if len(field_sets) == 1 else frozenset[bytes]()
         for item in items:
             self._add(item)
         self._template = self._marked_template = _template(self._formats)
@@ -85,6 +105,10 @@ class FetchPlan:
         self.may_mark = may_mark and any(isinstance(item, Section) and not item.peek for item in items)
         if self.may_mark:
             self._plan_marking()
+        columns = [_column(item) for item in items]
+        self._columns = [column for column in columns if column is not None]
+        if self.may_mark or len(field_sets) > 1 or len(self._columns) < len(columns):
+            self._columns.clear()
 
     def render(self, message: Message) -> Response:
         """The response for one message."""
@@ -97,6 +121,16 @@ class FetchPlan:
         if Stretch in map(type, values):
             return _pieces(template, [number, *values])
         return template % (number, *values)
+
+    @property
+    def render_columns(self) -> Callable[[Columns], Response] | None:
+        """The responses for many messages at once; None where each must be looked at."""
+        return self._render_columns if self._columns else None
+
+    def _render_columns(self, columns: Columns) -> bytes:
+        numbers = map(self._numbers.__getitem__, columns.uids)
+        values = zip(numbers, *[column(columns) for column in self._columns], strict=True)
+        return b"".join(map(self._template.__mod__, values))
 
     def take_newly_seen(self) -> list[int]:
         """The UIDs of messages rendered as \\Seen that had not been, since the last call.
@@ -113,6 +147,8 @@ class FetchPlan:
         else:
             form = item.label.replace(b"%", b"%%") + b" %b"
             want, getter = section_want(item), _section_getter(item)
+            if want is Want.FIELDS and not self.names:
+                want = Want.HEADER
         self._formats.append(form)
         self._getters.append(getter)
         self.want |= want
@@ -128,6 +164,18 @@ class FetchPlan:
 
 def _template(formats: list[bytes]) -> bytes:
     return b"* %%d FETCH (%b)\r\n" % b" ".join(formats)
+
+
+def _is_field_set(section: Section) -> bool:
+    return section_want(section) is Want.FIELDS
+
+
+def _column(item: Attribute | Section) -> Column | None:
+    if isinstance(item, Attribute):
+        return COLUMNS.get(item.name)
+    if not _is_field_set(item):
+        return None
+    return lambda columns: [literal(partial(fields, item)) for fields in columns.values[Want.FIELDS]]
 
 
 def _section_getter(section: Section) -> Getter:

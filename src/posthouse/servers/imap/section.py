@@ -29,15 +29,17 @@ def section_want(section: Section) -> Want:
     if section.part:
         return Want.STRUCTURE | Want.BODY
     if section.text.startswith("HEADER"):
-        return Want.HEADER
+        return Want.FIELDS if section.text == "HEADER.FIELDS" else Want.HEADER
     return Want.HEADER | Want.BODY if section.text else Want.BODY
 
 
 def section_value(message: Message, section: Section) -> bytes | Stretch:
     """The section as a literal or a Stretch; NIL where the message has no such part."""
+    if section.text == "HEADER.FIELDS" and not section.part:
+        return literal(partial(message.header_fields(section.fields), section))
     if section.text.startswith("HEADER"):
         header = _header(message, section)
-        return NIL if header is None else literal(_partial(_selected(header, section), section))
+        return NIL if header is None else literal(partial(_selected(header, section), section))
     bounds = _bounds(message, section)
     if bounds is None:
         return NIL
@@ -62,16 +64,17 @@ def _selected(header: bytes, section: Section) -> bytes:
     """The fields that HEADER.FIELDS or HEADER.FIELDS.NOT asks for, and the blank line (RFC 3501 §6.4.5)."""
     if section.text == "HEADER":
         return header
-    wanted = section.text == "HEADER.FIELDS"
+    if section.text == "HEADER.FIELDS":
+        return headers.only(header, section.fields)
     kept = [
         header[field.start : field.end]
         for field in headers.iterate(header)
-        if (field.name.lower() in section.fields) is wanted
+        if field.name.lower() not in section.fields
     ]
     return b"".join([*kept, b"\r\n"])
 
 
-def _partial(data: bytes, section: Section) -> bytes:
+def partial(data: bytes, section: Section) -> bytes:
     if section.length is None:
         return data
     return data[section.start : section.start + section.length]

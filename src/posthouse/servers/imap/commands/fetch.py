@@ -21,7 +21,8 @@ async def fetch(session: "ImapSession", command: Fetch) -> Completion:
     view = session.selected
     selection = select_messages(view, command.ranges, uid=command.uid)
     plan = FetchPlan(command.items, selection.numbers(), uid=command.uid, may_mark=not view.read_only)
-    async for responses in view.fetch(selection.uids, plan.want, plan.render):
+    batches = view.fetch(selection.uids, plan.want, plan.render, names=plan.names, render_columns=plan.render_columns)
+    async for responses in batches:
         # What the responses say of \Seen is true before they go out.
         newly_seen = plan.take_newly_seen()
         if newly_seen:
