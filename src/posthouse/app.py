@@ -6,6 +6,7 @@ this module is imported, so that they share its memory.
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -108,14 +109,36 @@ def _run_loop(main: Awaitable[None]) -> None:
         runner.run(run())
 
 
+def start_journal(directory: Path, process: str, durability: str) -> Journal:
+    """A journal for this process. Raises ``OSError``.
+
+    After a reload the process that it replaces may have the first one still, and then this takes another. What one
+    that crashed left in any of them is made durable now: nobody else comes by before the next start.
+    """
+    mine: Journal | None = None
+    for number in itertools.count():
+        path = directory / (f"{process}.{number}" if number else process)
+        if mine is not None and not path.exists():
+            return mine
+        journal = Journal(str(path), durability=durability)
+        try:
+            journal.start()
+        except BlockingIOError:
+            continue
+        if mine is None:
+            mine = journal
+        else:
+            journal.close()
+    raise AssertionError("count() has no end")
+
+
 @contextlib.asynccontextmanager
 async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
     """Everything one process shares, opened, and closed again in the right order."""
     data = Path(settings.data_dir)
     directory = Directory(settings)
     await directory.open()
-    journal = Journal(str(data / "journal" / process), durability=settings.mail.durability)
-    journal.start()
+    journal = start_journal(data / "journal", process, settings.mail.durability)
     watch = Watch()
     store = Store(settings.path(settings.mail.root), journal, watch, hostname=settings.hostname)
     spool = Spool(str(data / "queue"))

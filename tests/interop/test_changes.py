@@ -164,6 +164,8 @@ def test_a_reload_takes_new_settings_and_breaks_no_transaction(own_house):
         assert session.getreply()[0] == 250
         # The process with the old settings lets nobody stay.
         assert session.getreply()[0] == 421
+        # While that one still has its journal, every other connection meets the new processes.
+        assert not [line for line in house.log if line.get("level") == "error"]
     with smtplib.SMTP(HOST, house.ports["smtp"]) as session:
         session.ehlo()
         assert session.esmtp_features["size"] == "100000"

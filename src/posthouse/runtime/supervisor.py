@@ -126,15 +126,17 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new set-up, the old one goes on
             log.error("reload-refused", reason=str(error))
             return
-        old = [child for child in self._children.values() if not child.retired]
-        for child in old:
-            child.retired = True
+        old = {pid for pid, child in self._children.items() if not child.retired}
+        before = set(self._children)
+        is_ready = self._start_all(roles)
+        for pid in old if is_ready else self._children.keys() - before:
+            self._children[pid].retired = True
+            _kill(pid, signal.SIGTERM)
+        if not is_ready:
+            log.error("reload-incomplete", reason="a new process did not get ready, so the old ones go on; see above")
+            return
         self.roles = roles
         self._due.clear()
-        if not self._start_all(roles):
-            log.error("reload-incomplete", reason="a new process did not get ready; see its messages above")
-        for child in old:
-            _kill(child.pid, signal.SIGTERM)
         log.info("reloaded", processes=len(roles))
 
     def _start(self, role: Role, ready_pipe: int = -1) -> int:

@@ -120,6 +120,27 @@ def test_sighup_replaces_processes_and_refuses_a_broken_configuration():
     assert code == 0
 
 
+def test_a_reload_whose_processes_do_not_get_ready_leaves_the_old_ones_serving():
+    program = """
+    def broken(ready):
+        raise RuntimeError("no such thing")
+    sys.exit(Supervisor([serve("old")], lambda: [serve("new"), Role("b", broken)], lambda: None).run())
+    """
+    process = start(program)
+    _, _, pid = words(process)
+    process.send_signal(signal.SIGHUP)
+    while "reload-incomplete" not in process.stderr.readline():
+        pass
+    subprocess.run(["kill", "-9", pid], check=True)
+    # What dies now comes back as what it was.
+    while (said := words(process))[:2] != ["ready", "old"]:
+        assert said[1] == "new"
+    process.send_signal(signal.SIGTERM)
+    out, _, code = finish(process)
+    assert "drained old" in out
+    assert code == 0
+
+
 def test_processes_end_with_a_supervisor_that_is_killed():
     process = start('sys.exit(Supervisor([serve("a")], list, lambda: None).run())')
     words(process)
