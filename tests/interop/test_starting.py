@@ -77,6 +77,20 @@ def test_it_serves_as_the_configured_user(open_house):
 
 
 @root_only
+def test_root_gives_away_nothing_that_the_user_has_linked_to(open_house):
+    """The data directory is the serving user's; whoever takes that user over must not get root's files by a link."""
+    house = House(open_house)
+    house.configuration.write_text(f'user = "nobody"\n{house.configuration.read_text()}')
+    secret = open_house / "secret-of-root"
+    secret.write_text("root:x")
+    secret.chmod(0o600)
+    house.data.mkdir()
+    (house.data / "lock").symlink_to(secret)
+    assert "lock" in refusal(house, 1)
+    assert (secret.owner(), secret.read_text()) == ("root", "root:x")
+
+
+@root_only
 def test_root_without_a_user_refuses_to_serve_the_world(tmp_path):
     house = House(tmp_path, '[listen]\nsmtp = ["0.0.0.0:0"]\nimap = ["127.0.0.1:0"]\n')
     said = refusal(house, 2)

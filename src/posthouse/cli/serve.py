@@ -122,9 +122,7 @@ def _take_data_dir(settings: Settings, identity: Identity | None) -> int:
         os.makedirs(data, mode=0o700, exist_ok=True)
         if identity is not None and os.stat(data).st_uid == 0:
             os.chown(data, identity.uid, identity.gid)
-        lock = os.open(os.path.join(data, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        if identity is not None:
-            os.fchown(lock, identity.uid, identity.gid)
+        lock = _open_lock(os.path.join(data, "lock"), identity)
     except OSError as error:
         raise CannotServeError(
             f"data_dir {data}: {error.strerror} ({error.filename}). It must be a directory that "
@@ -138,6 +136,21 @@ def _take_data_dir(settings: Settings, identity: Identity | None) -> int:
             f"data_dir {data} is in use by another Posthouse: stop that one first, or set another data_dir",
             EXIT_REFUSED,
         ) from None
+    return lock
+
+
+def _open_lock(path: str, identity: Identity | None) -> int:
+    """The lock file, made if need be. Raises ``OSError``.
+
+    Its directory is the serving user's, who could have put a link to anything there: root follows none, and gives
+    away only what it has made.
+    """
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if identity is not None:
+        os.fchown(lock, identity.uid, identity.gid)
     return lock
 
 

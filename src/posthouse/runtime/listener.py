@@ -85,8 +85,13 @@ def _bind_unix(path: str) -> socket.socket:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             _remove_if_dead(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103 - who may connect is decided by the directory it is in
+    # Who may connect is decided by the directory it is in. No chmod: whoever may write there could have put a link
+    # in the socket's place meanwhile, and this is root.
+    mask = os.umask(0o111)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(mask)
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock

@@ -1,6 +1,7 @@
 """Binding addresses, and what an operator reads when that fails."""
 
 import contextlib
+import os
 import socket
 
 import pytest
@@ -38,6 +39,17 @@ def test_a_second_server_is_not_let_in_beside_the_first():
             bind("smtp", first.endpoint, 2)
     finally:
         close(first)
+
+
+def test_a_unix_socket_may_be_used_by_whoever_gets_to_it(tmp_path):
+    path = tmp_path / "lmtp"
+    before = os.umask(0o077)
+    try:
+        close(bind("lmtp", Endpoint("", 0, str(path)), 1))
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666
 
 
 def test_a_unix_socket_left_by_a_dead_server_is_taken_over(tmp_path):
