@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from tests.interop.house import House, mail, run, trusting, without_trace
+from tests.interop.house import PASSWORD, House, mail, run, trusting, without_trace
 
 WAYS = {
     "plain": ("smtp", []),
@@ -218,3 +218,13 @@ def test_smtplib_sends_with_smtputf8(house, alice):
     assert stored.startswith("Return-Path: <gülten@xn--exmple-cua.org>\r\n".encode())
     assert without_trace(stored) == message
     assert b" with UTF8SMTPS\r\n" in re.sub(rb" \(using [^)]*\)", b"", stored)
+
+
+def test_who_logged_in_before_tls_is_nobody_after_it(house, alice):
+    """RFC 3207 §4.2: what was said in clear, by whoever said it, counts no more."""
+    with smtplib.SMTP("127.0.0.1", house.ports["smtp"]) as session:
+        session.login(alice, PASSWORD)
+        session.starttls(context=trusting())
+        session.ehlo()
+        session.mail(alice)
+        assert session.rcpt("someone@elsewhere.example")[0] == 554

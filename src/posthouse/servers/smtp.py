@@ -148,6 +148,7 @@ class SmtpSession:
         connection.write(engine.data_to_send())
         await connection.start_tls(tls)
         engine.start_tls()
+        self._client.login = self._client.helo = ""  # what was said in clear counts no more (RFC 3207 §4.2)
         self._client.tls = f"{connection.tls_version} {connection.tls_cipher}"
         engine.auth_mechanisms = self._mechanisms()
 
