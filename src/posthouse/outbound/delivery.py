@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
+from posthouse.base.errors import PosthouseError, Refused
 from posthouse.mailqueue.courier import Deferred, Failed, Outcome
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.envelope import Recipient
@@ -41,7 +42,14 @@ class SessionCourier(ABC):
         outcomes: list[Outcome] = []
         for start in range(0, len(recipients), RECIPIENTS_PER_TRANSACTION):
             batch = recipients[start : start + RECIPIENTS_PER_TRANSACTION]
-            outcomes += await self._deliver(message, batch, destination)
+            try:
+                outcomes += await self._deliver(message, batch, destination)
+            except PosthouseError as error:
+                if not outcomes:
+                    raise
+                # It must not count for those who have the message by now.
+                outcome = Failed if isinstance(error, Refused) else Deferred
+                outcomes += [outcome(error.reply)] * len(batch)
         return outcomes
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from posthouse.message.envelope import Envelope, Recipient
 from posthouse.outbound.lmtp import LmtpCourier
 from posthouse.outbound.session import Timeouts
 from posthouse.outbound.smtp import SmtpCourier, opportunistic_tls
-from posthouse.runtime.resolver import NoSuchName
+from posthouse.runtime.resolver import NoSuchName, ResolverTryLater
 
 TEXT = b"Subject: hi\r\n\r\n.dot\r\nbody\r\n"
 BOB, CAROL = Recipient("bob@d.example"), Recipient("carol@d.example")
@@ -173,6 +173,36 @@ def test_a_message_is_delivered_with_its_envelope_and_content(message):
         "DATA",
         "QUIT",
     ]
+
+
+class Failing(Loopback):
+    """A resolver that knows everything once, and then only this."""
+
+    def __init__(self, error):
+        super().__init__("127.0.0.1")
+        self.errors = [None, error]
+
+    async def mx(self, domain):
+        if error := self.errors.pop(0):
+            raise error
+        return await super().mx(domain)
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(NoSuchName("x"), Failed), (ResolverTryLater("x"), Deferred)])
+def test_trouble_with_the_second_hundred_recipients_says_nothing_of_the_first(message, error, outcome):
+    server = Server(QUIT=CLOSE, END=b"250 taken\r\n", MAIL=[b"250 ok\r\n", CLOSE])
+
+    async def go():
+        async with server:
+            smtp = SmtpCourier("us.example", Failing(error), port=server.port, timeouts=PATIENT)
+            try:
+                people = [Recipient(f"u{number}@d.example") for number in range(101)]
+                return await smtp.deliver(message, people, "d.example")
+            finally:
+                await smtp.close()
+
+    assert [type(one) for one in asyncio.run(go())] == [Delivered] * 100 + [outcome]
+    assert len(server.bodies) == 1
 
 
 def test_a_large_message_is_streamed_whole(tmp_path):
