@@ -99,16 +99,22 @@ class Directory:
         """An empty file for the user who serves; SQLite gives its other files the same owner."""
         if os.path.exists(self.path):
             return
-        made = [self.path]
+        owner = pwd.getpwnam(self._user) if self._user and os.geteuid() == 0 else None
         parent = os.path.dirname(self.path)
         if not os.path.isdir(parent):
             os.makedirs(parent, mode=0o700)
-            made.append(parent)
-        os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if self._user and os.geteuid() == 0:
-            entry = pwd.getpwnam(self._user)
-            for path in made:
-                os.chown(path, entry.pw_uid, entry.pw_gid)
+            if owner:
+                os.chown(parent, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        # Exclusively: through a link that leads nowhere yet, root would make that user a file anywhere.
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            if os.path.islink(self.path):
+                raise
+            return  # another process was quicker
+        if owner:
+            os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
+        os.close(descriptor)
 
     # Resolving
 

@@ -43,6 +43,15 @@ def test_a_new_database_is_nobody_else_s_business(directory):
     assert os.stat(directory.path).st_mode & 0o777 == 0o600
 
 
+def test_no_database_is_made_through_a_link(tmp_path):
+    """Root's command line would make it wherever the serving user likes, and that user's."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/posthouse.db").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TryLater, match="File exists"):
+        opened(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_five_tables_have_exactly_the_columns_of_the_contract(directory):
     for table, columns in COLUMNS.items():
         found = directory._connection.execute(f'PRAGMA table_info("{table}")').fetchall()
