@@ -3,13 +3,15 @@
 Invariants:
   1. One session at a time has a maildrop, and it sees it as it was at the login (RFC 1939 §3, §4).
   2. Messages are removed at QUIT and never otherwise; those only that the client marked.
-  3. At most one slice of a message is in memory; the next is read when the client has taken it.
+  3. Of a message, at most one slice is in memory; the next is read when the client has taken it. To a client that
+     takes the messages in their order, the first slices of the following ones are read along, up to
+     ``READ_AHEAD`` of them and about 1 MiB.
 """
 
 import asyncio
 import ssl
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,7 @@ from posthouse.store.store import Store
 from posthouse.store.view import View
 
 SLICE_BYTES = 256 * 1024
+READ_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,18 @@ class MessageLostError(Exception):
 class Pop3Session:
     """One client's connection."""
 
-    __slots__ = ("_account", "_connection", "_engine", "_exchange", "_lock", "_maildrop", "_service", "_view")
+    __slots__ = (
+        "_account",
+        "_ahead",
+        "_connection",
+        "_engine",
+        "_exchange",
+        "_lock",
+        "_maildrop",
+        "_next",
+        "_service",
+        "_view",
+    )
 
     def __init__(self, service: Pop3Service, connection: Connection) -> None:
         connection.timeout_seconds = service.timeout_seconds
@@ -79,6 +93,8 @@ class Pop3Session:
         self._lock: MaildropLock | None = None
         self._view: View | None = None
         self._maildrop = Maildrop(0, (), ())
+        self._next = 0  # the message that a client asks for next when it takes one after the other
+        self._ahead: dict[int, bytes] = {}
 
     async def run(self) -> None:
         """Serve until the client has had enough, has gone or the server stops."""
@@ -153,7 +169,7 @@ class Pop3Session:
 
     async def _retrieve(self, event: Retrieve) -> None:
         uid = self._maildrop.uids[event.index]
-        chunk = await self._slice(uid, 0)
+        chunk = await self._first_slice(event.index)
         if chunk is None:
             self._engine.refuse("That message has been removed meanwhile")
             return
@@ -219,6 +235,7 @@ class Pop3Session:
         self._engine.accept_login(self._maildrop)
 
     def _close_maildrop(self) -> None:
+        self._ahead.clear()
         if self._view is not None:
             self._view.close()
             self._view = None
@@ -239,15 +256,34 @@ class Pop3Session:
                 raise MessageLostError
             chunk = following
 
+    async def _first_slice(self, index: int) -> bytes | None:
+        """A message's first octets; None when it is there no more."""
+        uid = self._maildrop.uids[index]
+        is_in_order, self._next = index == self._next, index + 1
+        if uid not in self._ahead:
+            self._ahead.clear()
+            if not is_in_order:
+                return await self._slice(uid, 0)
+            try:
+                self._ahead = await self._slices(self._maildrop.uids[index : index + READ_AHEAD], 0)
+            except PosthouseError:  # it may be another message's trouble
+                return await self._slice(uid, 0)
+        return self._ahead.pop(uid, None)
+
     async def _slice(self, uid: int, start: int) -> bytes | None:
         """A message's octets from ``start``; None when it is there no more."""
+        return (await self._slices([uid], start)).get(uid)
+
+    async def _slices(self, uids: Sequence[int], start: int) -> dict[int, bytes]:
+        """The same of as many messages as are read at once."""
         assert self._view is not None
 
-        def cut(message: Message) -> bytes:
-            return message.body(start, start + SLICE_BYTES)
+        def cut(message: Message) -> tuple[int, bytes]:
+            return message.uid, message.body(start, start + SLICE_BYTES)
 
-        slices = [data async for batch in self._view.fetch([uid], Want.BODY, cut) for data in batch]
-        return slices[0] if slices else None
+        async for batch in self._view.fetch(uids, Want.BODY, cut):
+            return dict(batch)
+        return {}
 
     async def _flush(self) -> None:
         data = self._engine.data_to_send()

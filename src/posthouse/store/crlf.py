@@ -56,8 +56,12 @@ def load(handle: int, temporary_dir: str, *, convert: bool) -> bytes | LargeBody
     size = os.fstat(handle).st_size
     if size > IN_MEMORY:
         return LargeBody(handle, temporary_dir, convert=convert)
-    with open(handle, "rb") as file:
-        data = file.read(IN_MEMORY)
+    try:
+        data = os.read(handle, size)
+        while len(data) < size and (more := os.read(handle, size - len(data))):
+            data += more
+    finally:
+        os.close(handle)
     return to_crlf(data) if convert else data
 
 

@@ -26,6 +26,7 @@ from posthouse.store.model import Want
 T = TypeVar("T")
 
 BATCH_MESSAGES = 1000
+BATCH_FIELDS = 300
 BATCH_CACHED = 100
 BATCH_OCTETS = 1024 * 1024
 HEADER_BLOCK = 16 * 1024  # longer header sections are not kept in the index
@@ -196,7 +197,10 @@ class Source:
         self, uids: Sequence[int], flags: Sequence[frozenset[str]], request: Request[T]
     ) -> tuple[list[T], int]:
         want = request.want
-        count = BATCH_MESSAGES if want in cache.IN_INDEX | Want.FLAGS else BATCH_CACHED
+        if want in cache.IN_INDEX | Want.FLAGS:
+            count = BATCH_MESSAGES
+        else:
+            count = BATCH_FIELDS if want in cache.IN_INDEX | Want.FLAGS | Want.FIELDS else BATCH_CACHED
         needs_rows = bool(want & ~Want.FLAGS)
         self.names = request.names if Want.FIELDS in want else frozenset()
         entries = self._entries(uids[:count], want) if needs_rows else {}

@@ -59,6 +59,7 @@ class Store:
     directory: str
     messages: dict[int, Message] = field(default_factory=dict)
     fails: Exception | None = None
+    unreadable: int = 0
     uidvalidity: int = 7
     largest_slice: int = 0
 
@@ -82,8 +83,11 @@ class Store:
     async def fetch(self, uids: Sequence[int], want: object, render: Callable) -> AsyncIterator[list]:
         if self.fails:
             raise self.fails
+        if self.unreadable in uids:
+            raise TryLater("bad sector")
         found = [render(self.messages[uid]) for uid in uids if uid in self.messages]
-        self.largest_slice = max([self.largest_slice, *(len(data) for data in found if isinstance(data, bytes))])
+        slices = [part for each in found for part in each if isinstance(part, bytes)]
+        self.largest_slice = max([self.largest_slice, *map(len, slices)])
         yield found
 
     async def store_flags(self, uids: Sequence[int], flags: frozenset[str], mode: str) -> list:
@@ -187,6 +191,30 @@ def test_whole_session_of_an_ordinary_client(serve: Callable, store: Store):
     serve(talk)
     assert list(store.messages) == [1, 9]
     assert store.largest_slice == SLICE_BYTES
+
+
+def test_messages_are_taken_in_any_order(serve: Callable, store: Store):
+    def talk(served: Served) -> None:
+        client = served.logged_in()
+        texts = [b"\r\n".join(client.retr(number)[1]) + b"\r\n" for number in (3, 1, 1, 2, 3, 2)]
+        third = store.messages[9].data
+        assert texts == [third, SMALL, SMALL, LARGE, third, LARGE]
+        client.quit()
+
+    serve(talk)
+
+
+def test_a_message_that_cannot_be_read_is_only_its_own_trouble(serve: Callable, store: Store):
+    def talk(served: Served) -> None:
+        client = served.logged_in()
+        store.unreadable = 5
+        assert b"\r\n".join(client.retr(1)[1]) + b"\r\n" == SMALL
+        with pytest.raises(poplib.error_proto, match="SYS/TEMP"):
+            client.retr(2)
+        assert client.retr(3)[0].startswith(b"+OK")
+        client.quit()
+
+    serve(talk)
 
 
 def test_stls_then_login(serve: Callable, authority: trustme.CA):

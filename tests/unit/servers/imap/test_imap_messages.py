@@ -297,3 +297,27 @@ def test_many_messages_are_fetched_in_order(client):
     responses = client.ok("FETCH 1:* (UID BODY.PEEK[])")
     assert [int(line.split()[1]) for line in responses] == list(range(1, 301))
     assert b"body 300\r\n" in responses[-1]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "UID FLAGS RFC822.SIZE INTERNALDATE",
+        "ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (Subject X-Folded)]",
+        "BODY.PEEK[HEADER.FIELDS (Subject)]<3.6> FLAGS",
+        "BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[HEADER.FIELDS (From)] UID",
+        "BODY.PEEK[HEADER.FIELDS.NOT (From)] BODY",
+    ],
+)
+def test_what_is_kept_is_shown_as_what_is_read(client, items):
+    for message in [*numbered(12), MULTIPART]:
+        client.send(b"a APPEND INBOX {%d+}\r\n%b\r\n" % (len(message), message))
+        client.until(b"a")
+    client.ok("SELECT INBOX")
+    client.ok("STORE 2:3 FLAGS (\\Deleted)")
+    each = [client.ok(f"FETCH {number} ({items})")[0] for number in range(1, 14)]
+    assert client.ok(f"FETCH 1:* ({items})") == each
+    assert client.ok(f"FETCH 1:* ({items})") == each
+    client.ok("EXPUNGE")
+    again = client.ok(f"FETCH 1:* ({items})")
+    assert [line.split(b" ", 2)[2] for line in again] == [line.split(b" ", 2)[2] for line in (each[0], *each[3:])]
