@@ -5,6 +5,7 @@ Invariants:
   2. When anything fails, what this commit made is taken away again and the error goes to the caller.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,6 +13,9 @@ from posthouse.journal.operations import Append, Gone, Operation, Put
 
 Body = Callable[[bool], Iterable[bytes]]
 """The content in blocks; the argument says whether CRLF becomes LF."""
+
+NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
+"""What link(2) says of two file systems, of a file with too many names, and where there are no hard links."""
 
 
 def body_of(data: bytes) -> Body:

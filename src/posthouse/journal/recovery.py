@@ -12,14 +12,14 @@ Invariants:
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from posthouse.journal.checkpoint import HELD, sync_file_systems
 from posthouse.journal.format import Record
 from posthouse.journal.journal import lock_directory
 from posthouse.journal.operations import Append, Cancel, Gone, Put
-from posthouse.journal.placing import Body, body_of, sync_directory, write_all, write_file
+from posthouse.journal.placing import NO_LINK, Body, body_of, sync_directory, write_all, write_file
 from posthouse.journal.segment import BOOT_ID, SEGMENT_NAME, Segment, current_boot_id
 
 Find = Callable[[str], str | None]
@@ -197,7 +197,12 @@ class _Replay:
             write_file(put, body, synced=False)
         for path in wrong:
             place = places[path]
-            replace_by_link(put.temporary, place or path)
+            try:
+                replace_by_link(put.temporary, place or path)
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
+                replace_by_copy(put, body, place or path)
             (self._report.rewritten if place else self._report.restored).append(path)
         os.unlink(put.temporary)
 
@@ -223,7 +228,21 @@ def replace_by_link(source: str, path: str) -> None:
     intermediate = source + ".again"
     _unlink_if_there(intermediate)
     os.link(source, intermediate)
-    os.rename(intermediate, path)
+    try:
+        os.rename(intermediate, path)
+    except OSError:
+        os.unlink(intermediate)
+        raise
+
+
+def replace_by_copy(put: Put, body: Body, path: str) -> None:
+    """The same where no link can be had. Such a commit was about to be cancelled; a message too many does no harm."""
+    folder, name = os.path.dirname(os.path.dirname(path)), os.path.basename(path)
+    copy = replace(put, temporary=os.path.join(folder, "tmp", name))
+    os.makedirs(os.path.dirname(copy.temporary), 0o700, exist_ok=True)
+    _unlink_if_there(copy.temporary)
+    write_file(copy, body, synced=False)
+    os.rename(copy.temporary, path)
 
 
 def add_missing_lines(path: str, lines: bytes) -> int:

@@ -19,6 +19,7 @@ from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Put
+from posthouse.journal.placing import NO_LINK
 from posthouse.mailqueue.spool import Spool
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.trace import delivered_to, return_path
@@ -26,8 +27,6 @@ from posthouse.runtime.log import log
 from posthouse.store.store import Store
 
 NO_SPACE = Reply(452, "4.3.1", "Not enough storage here at the moment, please try again later")
-NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
-"""Two Maildirs on two file systems, a file with too many names, a file system without hard links."""
 
 
 @dataclass(frozen=True, slots=True)

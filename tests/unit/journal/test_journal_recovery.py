@@ -1,5 +1,6 @@
 """Recovery: after a power cut every acknowledged message is there, byte for byte."""
 
+import errno
 import os
 import random
 import shutil
@@ -133,6 +134,28 @@ def test_a_link_that_is_missing_is_made_from_the_one_that_is_there(host):
     host.recover()
 
     assert os.path.samefile(host.file("a"), host.file("b"))
+
+
+def test_a_link_between_file_systems_that_was_never_made_does_not_stop_the_recovery(host, monkeypatch):
+    """The power went between a commit that could not be put in place and the record that takes it back."""
+    far = host.path / "mail/far/new/b"
+    for part in ("new", "tmp"):
+        (host.path / "mail/far" / part).mkdir(parents=True)
+    commit(host.journal("worker"), b"a", host.put("a", links=(str(far),)))
+    host.power_cut()
+    host.file("a").unlink()
+    far.unlink()
+    rename = os.rename
+
+    def across(source, target):
+        if ("/far/" in source) != ("/far/" in target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target)
+        rename(source, target)
+
+    monkeypatch.setattr("posthouse.journal.recovery.os.rename", across)
+    host.recover()
+
+    assert host.mail() == {"a": b"a", "b": b"a"}
 
 
 def test_in_the_same_boot_nothing_is_put_in_place_again(host):
