@@ -91,6 +91,26 @@ def test_root_gives_away_nothing_that_the_user_has_linked_to(open_house):
 
 
 @root_only
+def test_root_changes_the_queue_as_the_user_who_serves(open_house):
+    """Whoever takes that user over must not have root write into another directory by a link."""
+    house = House(open_house)
+    house.configuration.write_text(f'user = "nobody"\n{house.configuration.read_text()}')
+    victim = open_house / "victim"
+    for directory in (victim, house.data / "queue/messages", house.data / "queue/wake"):
+        directory.mkdir(parents=True)
+    head = b'{"envelope":{"sender":"a@b.test","recipients":[{"address":"c@d.test"}],"trace_id":"evil"},"arrived":1.0}'
+    (house.data / "queue/messages/evil").write_bytes(head + b"\nSubject: x\r\n\r\n")
+    for path in (house.data, *house.data.rglob("*")):
+        shutil.chown(path, "nobody")
+    for name in ("state", "tmp"):
+        (house.data / "queue" / name).symlink_to(victim)
+    assert [message["id"] for message in house.queue()] == ["evil"]
+    done = house.cli("queue", "hold", "evil", check=False)
+    assert (done.returncode, "Permission denied" in done.stderr) == (1, True)
+    assert list(victim.iterdir()) == []
+
+
+@root_only
 def test_root_without_a_user_refuses_to_serve_the_world(tmp_path):
     house = House(tmp_path, '[listen]\nsmtp = ["0.0.0.0:0"]\nimap = ["127.0.0.1:0"]\n')
     said = refusal(house, 2)

@@ -4,6 +4,7 @@ Works on the spool's files; the runner, if there is one, notices. A message that
 can't be changed; the command waits for it a few seconds.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from posthouse.cli import terminal
 from posthouse.cli.terminal import Json
 from posthouse.mailqueue.spool import BusyError, CorruptMessageError, QueuedMessage, Spool
 from posthouse.mailqueue.state import MessageState, RecipientState
+from posthouse.runtime import privileges
 
 PATIENCE_SECONDS = 5.0
 """How long to wait for a message that is being delivered."""
@@ -134,7 +136,14 @@ def delete(ids: Ids = None, every: All = False) -> None:
 
 
 def _spool() -> Spool:
-    return Spool(terminal.settings().path("queue"))
+    """The spool, as the user whose it is: by a link in it, root would write wherever that user likes."""
+    settings = terminal.settings()
+    if settings.user and os.geteuid() == 0:
+        try:
+            privileges.drop(privileges.look_up(settings.user))
+        except KeyError:
+            raise typer.BadParameter(f"user = {settings.user!r}: this system has no such user") from None
+    return Spool(settings.path("queue"))
 
 
 def _names(spool: Spool, ids: Iterable[str] | None, every: bool) -> list[str]:
