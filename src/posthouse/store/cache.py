@@ -37,7 +37,7 @@ Key = tuple[str, int]
 class Entry:
     """A message's row and what is cached of it; ``is_new`` when something was worked out.
 
-    ``fields`` is the block of the fields that were asked for.
+    ``fields`` is the block of the fields that were asked for; they are written for themselves.
     """
 
     path: str
@@ -50,6 +50,7 @@ class Entry:
     header: bytes | None = None
     fields: bytes | None = None
     is_new: bool = False
+    has_new_fields: bool = False
 
 
 def entries(
@@ -77,11 +78,13 @@ def columns(
     rows: list[tuple[object, ...]] = []
     octets = 0
     while octets < CHUNKS_OCTETS and (chunk := cursor.fetchmany(CHUNK_ROWS)):
+        if any(None in row for row in chunk):
+            return None
         rows += chunk
         for at in blocks:
             octets += sum(len(row[at] or b"") for row in chunk)
     found, *values = zip(*rows, strict=True) if rows else [()]
-    if not rows or found != tuple(uids[: len(rows)]) or any(None in column for column in values):
+    if not rows or found != tuple(uids[: len(rows)]):
         return None
     return dict(zip(parts, values, strict=True))
 
@@ -114,6 +117,13 @@ def write(
     if row is None:
         return
     mailbox = row[0]
+    _write_entries(database, mailbox, [(uid, entry) for uid, entry in fresh if entry.is_new])
+    if Want.FIELDS in want:
+        blocks = [(uid, entry.fields) for uid, entry in fresh if entry.has_new_fields]
+        _write_fields(database, mailbox, blocks, _text(names))
+
+
+def _write_entries(database: sqlite3.Connection, mailbox: int, fresh: list[tuple[int, Entry]]) -> None:
     database.executemany(
         "UPDATE message SET size = ? WHERE mailbox = ? AND uid = ? AND size IS NOT ?",
         [(entry.size, mailbox, uid, entry.size) for uid, entry in fresh],
@@ -126,19 +136,19 @@ def write(
         " header = coalesce(excluded.header, header)",
         [(entry.envelope, entry.structure, entry.parts, entry.header, mailbox, uid) for uid, entry in fresh],
     )
-    if Want.FIELDS in want:
-        _write_fields(database, mailbox, fresh, _text(names))
 
 
-def _write_fields(database: sqlite3.Connection, mailbox: int, fresh: list[tuple[int, Entry]], names: str) -> None:
+def _write_fields(
+    database: sqlite3.Connection, mailbox: int, blocks: list[tuple[int, bytes | None]], names: str
+) -> None:
     row = database.execute("SELECT id FROM field_set WHERE names = ?", (names,)).fetchone()
     if row is None:
-        if len(fresh) < WORTH_A_SET:
+        if len(blocks) < WORTH_A_SET:
             return
         row = (_new_field_set(database, names),)
     database.executemany(
         "INSERT OR REPLACE INTO fields SELECT mailbox, ?, uid, ? FROM message WHERE mailbox = ? AND uid = ?",
-        [(row[0], entry.fields, mailbox, uid) for uid, entry in fresh if entry.fields is not None],
+        [(row[0], block, mailbox, uid) for uid, block in blocks],
     )
 
 

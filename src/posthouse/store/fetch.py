@@ -131,7 +131,7 @@ class Message:
         block = headers.only(self.header(), names)
         if is_kept and len(block) <= HEADER_BLOCK:
             entry.fields = block
-            entry.is_new = True
+            entry.has_new_fields = True
         return block
 
     def part(self) -> Part:
@@ -289,7 +289,7 @@ class Source:
 
     def _keep(self, entries: dict[int, Entry], want: Want) -> None:
         """Writes down what was worked out. It is only a cache: trouble with it is nobody's trouble."""
-        fresh = [(uid, entry) for uid, entry in entries.items() if entry.is_new]
+        fresh = [(uid, entry) for uid, entry in entries.items() if entry.is_new or entry.has_new_fields]
         if not fresh:
             return
         try:
