@@ -10,6 +10,7 @@ expanded; doing that again at each attempt would send them copies without end.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.model import Destination, ToHost
@@ -23,6 +24,7 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.services.placement import Accepted, Placement
 
 LOCAL = Route("local", "")
+NO_SUCH_HOST = Reply(550, "5.1.2", "No mail goes to that address literal")
 DELIVERED = Reply(250, "2.1.5", "Delivered to the mailbox")
 
 
@@ -39,7 +41,7 @@ class Routes:
             case (ToHost(to, transport, nexthop),) if lookup_key(to) == lookup_key(address):
                 if transport == "lmtp":
                     return Route("lmtp", nexthop)
-                return Route("smtp", nexthop or self._relayhost or address.rpartition("@")[2])
+                return Route("smtp", nexthop or self._relayhost or _domain(address))
             case _:
                 return LOCAL
 
@@ -77,6 +79,23 @@ class LocalCourier:
         finally:
             content.close()
         return [Delivered(DELIVERED) for _ in recipients]
+
+
+def _domain(address: str) -> str:
+    """Where an address says itself that it goes. Raises ``Refused`` for an address literal of this very machine.
+
+    An operator may route to 127.0.0.1; a user who writes to ``x@[127.0.0.1]`` must not reach what listens there.
+    """
+    domain = address.rpartition("@")[2]
+    if domain.startswith("["):
+        try:
+            ip = ip_address(domain[1:-1].lower().removeprefix("ipv6:"))
+        except ValueError:
+            return domain  # the courier says what is wrong with it
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if ip.is_loopback or ip.is_unspecified or ip.is_multicast:
+            raise Refused(NO_SUCH_HOST, f"{address} would lead back to this machine")
+    return domain
 
 
 async def _destinations(directory: Directory, address: str) -> tuple[Destination, ...]:

@@ -4,12 +4,14 @@ import asyncio
 import errno
 import os
 
+import pytest
+
 from posthouse.base.clock import SystemClock
-from posthouse.base.errors import Reply
+from posthouse.base.errors import Refused, Reply
 from posthouse.config.settings import QueuePolicy, Settings
 from posthouse.directory.sqlite import Directory
 from posthouse.journal.journal import Journal
-from posthouse.mailqueue.courier import Deferred, Delivered
+from posthouse.mailqueue.courier import Deferred, Delivered, Route
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
 from posthouse.services import accounts, domains
@@ -18,6 +20,7 @@ from posthouse.services.placement import Placement
 from posthouse.services.reception import Client, Reception
 from posthouse.store.store import Store
 
+LITERALS = ("[127.0.0.1]", "[IPv6:::1]", "[0.0.0.0]", "[IPv6:::ffff:127.0.0.1]", "[IPv6:::]")
 TEXT = b"Subject: hi\r\n\r\nthe body\r\n"
 
 
@@ -176,3 +179,19 @@ def test_maildirs_that_cannot_share_a_file_get_one_each(tmp_path, monkeypatch):
                 assert os.listdir(tmp_path / "mail/a.test" / user / "tmp") == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_an_address_literal_does_not_lead_to_what_listens_on_this_machine(tmp_path, literal):
+    """Nor to ourselves, where mail would go round until it has too many hops."""
+
+    async def main():
+        async with House(tmp_path) as house:
+            with pytest.raises(Refused, match="back to this machine"):
+                await Routes(house.directory, "").route(f"x@{literal}")
+            assert await Routes(house.directory, "").route("x@[192.0.2.1]") == Route("smtp", "[192.0.2.1]")
+            assert await Routes(house.directory, "[127.0.0.1]:2626").route("x@[192.0.2.1]") == Route(
+                "smtp", "[127.0.0.1]:2626"
+            )
+
+    asyncio.run(main())
