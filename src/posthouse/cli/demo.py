@@ -36,7 +36,7 @@ async def _make(settings: Settings) -> None:
     directory = Directory(settings)
     await directory.open()
     try:
-        passwords = {f"{user}@{DOMAIN}": secrets.token_urlsafe(9) for user in USERS}
+        passwords = {f"{user}@{DOMAIN}": secrets.token_hex(6) for user in USERS}
         if not await directory.is_hosted(DOMAIN):
             await domains.add(directory, DOMAIN)
         for address, password in passwords.items():
