@@ -75,7 +75,7 @@ def serve(
     privileges.raise_file_limit()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # hardly anything here is cyclic; looking for it cost a tenth of a worker's time
+    gc.set_threshold(20_000, 20, 20)  # hardly anything here is cyclic: look for it less often
     roles = app.roles(settings, listeners, identity, os.getpid())
     code = Supervisor(roles, reload, ready, on_stop=lambda: _close(listeners)).run()
     for listener in listeners:

@@ -33,7 +33,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 class Entry:
     """One commit on its way; ``loop`` is None where a thread waits rather than a coroutine."""
 
-    __slots__ = ("data", "error", "future", "is_cancellation", "loop", "meta", "operations", "stamp")
+    __slots__ = ("data", "error", "future", "loop", "meta", "operations", "stamp")
 
     def __init__(
         self,
@@ -49,13 +49,11 @@ class Entry:
         self.stamp = 0
         self.meta = b""
         self.error: Exception | None = None
-        self.is_cancellation = False
 
     def cancel(self) -> None:
         """Turns into the record that takes this one back."""
         self.data = b""
         self.operations = (Cancel(self.stamp),)
-        self.is_cancellation = True
 
 
 class Committer:

@@ -11,7 +11,6 @@ import signal
 from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True)

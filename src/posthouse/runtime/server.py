@@ -37,10 +37,6 @@ class Server:
             server = await loop.create_server(make, sock=sock, backlog=1024, **extra)
         self._servers.append(server)
 
-    @property
-    def session_count(self) -> int:
-        return len(self._sessions)
-
     async def drain(self, seconds: float) -> None:
         """Take no new connections, ask every session to finish, and end those that haven't after ``seconds``."""
         for server in self._servers:
