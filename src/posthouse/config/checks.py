@@ -49,7 +49,49 @@ def _relayhost(value: str | int) -> str:
 
 
 def _url(value: str | int) -> str:
-    return "" if re.match(r"sqlite:[^/?]|sqlite:/[^/]", str(value)) else "'sqlite:PATH'"
+    if re.match(r"sqlite:[^/?]|sqlite:/[^/]", str(value)):
+        return ""
+    if re.fullmatch(r"(mysql|postgresql)://[^/?#\s]*/[^/?#\s]+", str(value)):
+        return ""
+    return "'sqlite:PATH', 'mysql://USER@HOST/DATABASE' or 'postgresql://USER@HOST/DATABASE'"
+
+
+def _database_host(value: str | int) -> str:
+    match = re.fullmatch(r"unix:/.+|(?:\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+)(?::(\d{1,5}))?", str(value))
+    return "" if match and int(match[1] or 1) in range(1, 65536) else "'host', 'host:port' or 'unix:/path/of/socket'"
+
+
+def _local_endpoint(value: str | int) -> str:
+    """These say who is who, or believe whoever asks: not for the network."""
+    if wrong := _endpoint(value):
+        return wrong
+    endpoint = parse_endpoint(str(value))
+    if endpoint.path or endpoint.host == "localhost":
+        return ""
+    try:
+        local = ipaddress.ip_address(endpoint.host).is_loopback
+    except ValueError:
+        local = False
+    return "" if local else "an address of this host only, as in 'unix:/path' or '127.0.0.1:PORT'"
+
+
+def _ldap_url(value: str | int) -> str:
+    match = re.fullmatch(r"ldapi:///.+|ldaps?://(?:\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+)(?::(\d{1,5}))?/?", str(value))
+    return (
+        "" if match and int(match[1] or 1) in range(1, 65536) else "'ldaps://host', 'ldap://host' or 'ldapi:///path'"
+    )
+
+
+def _issuer(value: str | int) -> str:
+    if re.fullmatch(
+        r"|https://[^/?#\s]+[^?#\s]*|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^?#\s]*)?", str(value)
+    ):
+        return ""
+    return "an https:// URL without query"
+
+
+def _pam_service(value: str | int) -> str:
+    return "" if re.fullmatch(r"[a-zA-Z0-9_.-]+", str(value)) else "the name of a file in /etc/pam.d"
 
 
 def _delimiter(value: str | int) -> str:
@@ -68,6 +110,19 @@ def _whole(low: int, high: int) -> Check:
     return lambda value: "" if low <= int(value) <= high else f"a whole number from {low} to {high}"
 
 
+MECHANISMS = (
+    "EXTERNAL",
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-1",
+    "OAUTHBEARER",
+    "XOAUTH2",
+    "CRAM-SHA1",
+    "CRAM-MD5",
+    "PLAIN",
+    "LOGIN",
+)
 _WEEK = 7 * 86_400
 CHECKS: dict[str, Check] = {
     "hostname": _hostname,
@@ -77,9 +132,13 @@ CHECKS: dict[str, Check] = {
         f"listen.{name}": _endpoint
         for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
     },
+    **{f"listen.{name}": _local_endpoint for name in ("dovecot_auth", "saslauthd", "socketmap", "tcp_table")},
     "tls.certificate": _path,
     "tls.key": _path,
     "database.url": _url,
+    "database.hosts": _database_host,
+    "database.connections": _whole(1, 1000),
+    "database.schema": _choice("posthouse", "postfixadmin"),
     "smtp.mynetworks": _network,
     "smtp.max_size_bytes": _whole(1024, 2**40),
     "smtp.max_recipients": _whole(1, 1_000_000),
@@ -90,7 +149,14 @@ CHECKS: dict[str, Check] = {
     "imap.timeout_seconds": _whole(1, 86_400),
     "imap.max_append_bytes": _whole(1024, 2**40),
     "pop3.timeout_seconds": _whole(1, 86_400),
-    "auth.mechanisms": _choice("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN"),
+    "auth.mechanisms": _choice(*MECHANISMS, "APOP"),
+    "auth.chain": _choice("sql", "pam", "ldap"),
+    "guard.block_after": _whole(0, 1_000_000),
+    "guard.block_seconds": _whole(1, 86_400),
+    "guard.exempt_networks": _network,
+    "pam.service": _pam_service,
+    "ldap.urls": _ldap_url,
+    "oidc.issuer": _issuer,
     "auth.trusted_networks": _network,
     "mail.root": _path,
     "mail.durability": _choice("journal", "fsync"),

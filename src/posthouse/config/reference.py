@@ -26,11 +26,22 @@ def reference() -> str:
     """Every setting in Markdown."""
     docs = _attribute_docs()
     sections = [_INTRODUCTION, "## Top level\n", *_entries(Settings, docs)]
-    for name, kind in get_type_hints(Settings).items():
-        if dataclasses.is_dataclass(kind):
-            table = cast("type", kind)
-            sections += [f"## [{name}]\n", f"{inspect.getdoc(table)}\n", *_entries(table, docs)]
+    for kind, names in _tables(Settings).items():
+        title = ", ".join(f"[{name}]" for name in names)
+        sections += [f"## {title}\n", f"{inspect.getdoc(kind)}\n", *_entries(kind, docs)]
     return "\n".join(sections)
+
+
+def _tables(kind: type, prefix: str = "") -> dict[type, list[str]]:
+    """The tables of the configuration below ``kind``, in order, each with the names it goes by."""
+    tables: dict[type, list[str]] = {}
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            table = cast("type", hint)
+            tables.setdefault(table, []).append(prefix + name)
+            for inner, names in _tables(table, f"{prefix}{name}.").items():
+                tables.setdefault(inner, []).extend(names)
+    return tables
 
 
 def _entries(kind: type, docs: dict[tuple[str, str], str]) -> list[str]:
@@ -69,13 +80,16 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 def as_toml(settings: Settings) -> str:
     """The effective settings as a configuration file, passwords hidden."""
-    values = as_dict(settings)
+    return "\n".join(_table_lines(as_dict(settings), "")) + "\n"
+
+
+def _table_lines(values: dict[str, Any], prefix: str) -> list[str]:
     lines = [f"{name} = {_toml(value)}" for name, value in values.items() if not isinstance(value, dict)]
     for name, value in values.items():
         if isinstance(value, dict):
-            inner = cast("dict[str, object]", value)
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(item)}" for key, item in inner.items())]
-    return "\n".join(lines) + "\n"
+            inner = cast("dict[str, Any]", value)
+            lines += ["", f"[{prefix}{name}]", *_table_lines(inner, f"{prefix}{name}.")]
+    return lines
 
 
 def _toml(value: object) -> str:

@@ -27,6 +27,14 @@ class Listen:
     """POP3, TLS from the first byte. Default: port 995, or 127.0.0.1:2995."""
     lmtp: tuple[str, ...] = ()
     """LMTP for other programs of this host (RFC 2033). Default: 127.0.0.1:24, or 127.0.0.1:2424."""
+    dovecot_auth: tuple[str, ...] = ()
+    """Dovecot's auth protocol, for Postfix (``smtpd_sasl_type = dovecot``) and Exim; this host only."""
+    saslauthd: tuple[str, ...] = ()
+    """saslauthd's protocol, for Cyrus SASL and the PAM helper: ``unix:/path/mux``. None by default."""
+    socketmap: tuple[str, ...] = ()
+    """Postfix's look-ups by socketmap_table(5). This host only; none by default."""
+    tcp_table: tuple[str, ...] = ()
+    """Postfix's look-ups by tcp_table(5), ``MAP:KEY``. This host only; none by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,50 @@ class Tls:
     """PEM file, the server's certificate first, then the chain. Made, self-signed, if neither file exists."""
     key: str = "tls/key.pem"
     """PEM file with the private key."""
+    client_ca: str = ""
+    """PEM file of those who sign users' own certificates, for the mechanism ``EXTERNAL``. Empty: none asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A table of keys and destinations, as in Postfix's mysql_table(5). What is empty is the preset's."""
+
+    table: str = ""
+    """Name of the table or view."""
+    key: str = ""
+    """Column of the key, or an SQL expression."""
+    value: str = ""
+    """Column of the destination, or an SQL expression."""
+    where: str = ""
+    """Further condition in SQL, as in ``active = 1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsersLookup:
+    """The table of accounts: each setting names a column, or is an SQL expression. What is empty is the preset's."""
+
+    table: str = ""
+    """Name of the table or view."""
+    key: str = ""
+    """The e-mail address."""
+    password: str = ""
+    """The password in clear, or a hash."""
+    name: str = ""
+    """The user's name."""
+    uid: str = ""
+    """Owner of the files."""
+    gid: str = ""
+    """Group of the files."""
+    homedir: str = ""
+    """Home directory."""
+    maildir: str = ""
+    """Where the mail is, below the mail root."""
+    quota: str = ""
+    """Bytes, or as in ``10485760S,1000C``; NULL or empty: no limit."""
+    enabled: str = ""
+    """``y``, ``yes``, ``1``, ``t`` or ``true`` where delivery and login are allowed."""
+    where: str = ""
+    """Further condition in SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +96,22 @@ class Database:
     """The directory of domains, accounts and addresses."""
 
     url: str = "sqlite:posthouse.db"
-    """``sqlite:PATH``."""
+    """``sqlite:PATH``, ``mysql://USER@HOST/DATABASE`` (MariaDB too) or ``postgresql://USER@HOST/DATABASE``."""
+    hosts: tuple[str, ...] = ()
+    """Servers in order of preference, in place of the URL's: ``host``, ``host:port`` or ``unix:/path/of/socket``."""
+    password_file: str = ""
+    """File with the database user's password, where the URL doesn't have it."""
+    ca: str = ""
+    """PEM file: connections are TLS, and the servers' certificates have to be signed by these. Empty: no TLS."""
+    connections: int = 8
+    """Most simultaneous connections of each process to a server."""
+    schema: str = "posthouse"
+    """The preset for the tables below: ``posthouse`` (the five tables) or ``postfixadmin``."""
+    virtual: Lookup = field(default_factory=Lookup)
+    relocated: Lookup = field(default_factory=Lookup)
+    transport: Lookup = field(default_factory=Lookup)
+    alias: Lookup = field(default_factory=Lookup)
+    users: UsersLookup = field(default_factory=UsersLookup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +157,78 @@ class Auth:
     """Logging in."""
 
     mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-    """SASL mechanisms to offer. ``CRAM-MD5`` works only for accounts whose password is stored as plain text; programs
-    that are offered it use it without asking, so add it where all are."""
+    """SASL mechanisms to offer, and ``APOP``. ``CRAM-MD5``, ``CRAM-SHA1``, ``SCRAM-SHA-1`` and ``APOP`` work only for
+    accounts whose password is stored as plain text (or for that mechanism); programs that are offered them use them
+    without asking, so add them where all are. ``SCRAM-SHA-256-PLUS`` and ``SCRAM-SHA-1-PLUS`` bind to the server's
+    certificate; ``OAUTHBEARER`` and ``XOAUTH2`` need ``[oidc]``, ``EXTERNAL`` needs ``tls.client_ca``."""
+    chain: tuple[str, ...] = ("sql",)
+    """Who is asked whether a password is right, in this order, until one says yes: ``sql``, ``pam``, ``ldap``."""
     trusted_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks whose hosts may log in with a password on a connection without TLS."""
     plain_crypt: bool = False
     """Whether a ``clear`` without a ``{SCHEME}`` prefix that looks like a crypt(3) string is one."""
+    upgrade_passwords: bool = False
+    """Whether a login with an old hash replaces it by our own secrets. Other programs that read ``clear`` can't check
+    that password any more then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Against those who guess passwords."""
+
+    block_after: int = 20
+    """Failed logins from one address in ten minutes before it is shut out for a while. 0: nobody ever is."""
+    block_seconds: int = 900
+    """How long the first time; it doubles each time up to a day."""
+    exempt_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks whose hosts are not shut out, such as a webmail's, which logs in everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pam:
+    """This host's Unix users, where ``auth.chain`` has ``pam``."""
+
+    service: str = "posthouse"
+    """The file in /etc/pam.d that says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ldap:
+    """A directory server, where ``auth.chain`` has ``ldap``."""
+
+    urls: tuple[str, ...] = ()
+    """Servers in order of preference: ``ldaps://host``, ``ldap://host`` or ``ldapi:///path``."""
+    starttls: bool = True
+    """Whether ``ldap://`` connections change to TLS before anything is said. Those to this host need not."""
+    ca: str = ""
+    """PEM file of those who sign the servers' certificates. Empty: the system's."""
+    user_dn: str = ""
+    """The user's entry where it follows from the login: ``uid={local},ou=people,dc=example,dc=org`` (``{login}``,
+    ``{local}``, ``{domain}``). Empty: it is searched for."""
+    base: str = ""
+    """Where to search for the user's entry."""
+    filter: str = "(mail={login})"
+    """What to search for; exactly one entry has to match."""
+    bind_dn: str = ""
+    """Who searches. Empty: nobody in particular."""
+    bind_password_file: str = ""
+    """File with that one's password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """An OpenID Connect issuer whose access tokens OAUTHBEARER and XOAUTH2 take."""
+
+    issuer: str = ""
+    """Its URL, whose ``/.well-known/openid-configuration`` says the rest."""
+    audience: str = ""
+    """What a token's ``aud`` has to name. Needed for tokens that are JWTs."""
+    account_claim: str = "email"
+    """The claim that has the account's address."""
+    client_id: str = ""
+    """Who asks the issuer about tokens that are no JWTs (RFC 7662). Empty: those are refused."""
+    client_secret_file: str = ""
+    """File with the secret of ``client_id``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +288,10 @@ class Settings:
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)
+    guard: Guard = field(default_factory=Guard)
+    pam: Pam = field(default_factory=Pam)
+    ldap: Ldap = field(default_factory=Ldap)
+    oidc: Oidc = field(default_factory=Oidc)
     mail: Mail = field(default_factory=Mail)
     queue: QueuePolicy = field(default_factory=QueuePolicy)
     log: Log = field(default_factory=Log)

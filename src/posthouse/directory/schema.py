@@ -1,92 +1,147 @@
-"""The directory's tables in SQLite: the classic five, and what Posthouse needs beside them.
+"""The directory's tables: the classic five, and what Posthouse needs beside them.
 
 The five keep the names and columns that Postfix, Courier and PAM know, and existing ones are adopted as they
-are; text is wider where they are made here. Everything of our own has a name that begins with ``posthouse_``.
-Keys are compared without regard to case (ASCII), which an index of each key column serves.
+are; text is wider where they are made here. Everything of our own has a name that begins with ``posthouse_``, and
+its keys are look-up keys: lower case, domains in ASCII. Times are UTC, as in ``2026-11-22T21:29:43.000Z``.
+
+Only what changes tables imports this: look-ups are plain SQL, so that workers need no SQLAlchemy.
 """
 
-import sqlite3
+from typing import Any
 
-from posthouse.base.errors import TryLater
+from sqlalchemy import BigInteger, Column, Enum, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, func
+from sqlalchemy.dialects import mysql, sqlite
 
-VERSION = 1
+metadata = MetaData()
+VERSION_TABLE = "posthouse_alembic"
 
-COLUMNS = {
-    "alias": ("id", "alias", "destination"),
-    "relocated": ("id", "email", "destination"),
-    "transport": ("id", "domain", "destination"),
-    "users": (
-        "id",
-        "email",
-        "clear",
-        "name",
-        "uid",
-        "gid",
-        "homedir",
-        "maildir",
-        "quota",
-        "postfix",
-    ),
-    "virtual": ("id", "email", "destination"),
+_OPTIONS: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+    "sqlite_autoincrement": True,
 }
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS "alias" (id INTEGER PRIMARY KEY AUTOINCREMENT, alias TEXT, destination TEXT);
-CREATE TABLE IF NOT EXISTS "relocated" (id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT, destination TEXT);
-CREATE TABLE IF NOT EXISTS "transport" (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT UNIQUE, destination TEXT);
-CREATE TABLE IF NOT EXISTS "users" (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT UNIQUE, clear TEXT, name TEXT,
-    uid INTEGER DEFAULT 1001, gid INTEGER DEFAULT 1001, homedir TEXT, maildir TEXT, quota TEXT,
-    postfix TEXT DEFAULT 'y' CHECK (postfix IN ('y', 'n')));
-CREATE TABLE IF NOT EXISTS "virtual" (id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT, destination TEXT);
-
-CREATE INDEX IF NOT EXISTS posthouse_alias_key ON "alias" (alias COLLATE NOCASE);
-CREATE INDEX IF NOT EXISTS posthouse_relocated_key ON "relocated" (email COLLATE NOCASE);
-CREATE INDEX IF NOT EXISTS posthouse_transport_key ON "transport" (domain COLLATE NOCASE);
-CREATE INDEX IF NOT EXISTS posthouse_users_key ON "users" (email COLLATE NOCASE);
-CREATE INDEX IF NOT EXISTS posthouse_virtual_key ON "virtual" (email COLLATE NOCASE);
-
-CREATE TABLE IF NOT EXISTS posthouse_credentials (
-    email TEXT PRIMARY KEY COLLATE NOCASE, scram_sha256 TEXT NOT NULL, argon2id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS posthouse_audit (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, "when" TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
-    object TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS posthouse_state (
-    id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL);
-INSERT OR IGNORE INTO posthouse_state VALUES (1, 1);
-"""
-
-MIGRATIONS = (_TABLES,)
-"""What leads from each version to the next; ``PRAGMA user_version`` says how many have been done."""
+# Other programs may have written keys with capitals: SQLite's and MariaDB's collations don't mind, for PostgreSQL
+# there is an index on the lower case.
+_KEY = String(255).with_variant(sqlite.TEXT(), "sqlite")
+# Keys that we write are exact.
+_OWN_KEY = (
+    String(320)
+    .with_variant(mysql.VARCHAR(320, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    .with_variant(sqlite.TEXT(), "sqlite")
+)
+_TIME = String(32)
+_YES_NO = Enum("y", "n", name="posthouse_yes_no", native_enum=False, create_constraint=True)
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Make what is missing. Raises ``TryLater`` for a database that isn't ours to use."""
-    if _version(connection) < VERSION:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Another process may have done it while we waited.
-            for script in MIGRATIONS[_version(connection) :]:
-                for statement in script.split(";\n"):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-    if (found := _version(connection)) > VERSION:
-        raise TryLater(f"the database is of a newer Posthouse (version {found}, this one knows {VERSION})")
-    _check_columns(connection)
+def _keyed(name: str, key: str, *, unique: bool = False) -> Table:
+    """A table that is a key and a destination."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Integer, primary_key=True, autoincrement=True),
+        Column(key, _KEY, unique=unique),
+        Column("destination", Text),
+        **_OPTIONS,
+    )
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+alias = _keyed("alias", "alias")
+relocated = _keyed("relocated", "email")
+transport = _keyed("transport", "domain", unique=True)
+virtual = _keyed("virtual", "email")
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("email", _KEY, unique=True),
+    Column("clear", Text),
+    Column("name", Text),
+    Column("uid", Integer, server_default="1001"),
+    Column("gid", Integer, server_default="1001"),
+    Column("homedir", Text),
+    Column("maildir", Text),
+    Column("quota", Text),
+    Column("postfix", _YES_NO, server_default="y"),
+    **_OPTIONS,
+)
+FIVE = (alias, relocated, transport, users, virtual)
+KEY_COLUMNS = {"alias": "alias", "relocated": "email", "transport": "domain", "users": "email", "virtual": "email"}
 
+credentials = Table(
+    "posthouse_credentials",
+    metadata,
+    Column("email", _OWN_KEY, primary_key=True),
+    Column("scram_sha256", Text, nullable=False),
+    Column("argon2id", Text, nullable=False),
+    **_OPTIONS,
+)
+app_passwords = Table(
+    "posthouse_app_passwords",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("email", _OWN_KEY, nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("scopes", String(100), nullable=False),  # comma-separated: imap,pop3,smtp,web
+    Column("hash", Text, nullable=False),
+    Column("created", _TIME, nullable=False),
+    Column("last_used", _TIME, nullable=False, server_default=""),
+    Column("last_peer", String(64), nullable=False, server_default=""),
+    UniqueConstraint("email", "name", name="posthouse_app_passwords_name"),
+    **_OPTIONS,
+)
+totp = Table(
+    "posthouse_totp",
+    metadata,
+    Column("email", _OWN_KEY, primary_key=True),
+    Column("secret", String(64), nullable=False),  # base32
+    Column("created", _TIME, nullable=False),
+    **_OPTIONS,
+)
+domains = Table(
+    "posthouse_domains",
+    metadata,
+    Column("domain", _OWN_KEY, primary_key=True),
+    Column("enabled", Integer, nullable=False, server_default="1"),  # 0: neither delivery nor login
+    Column("max_accounts", Integer),  # NULL: no limit
+    Column("default_quota", String(64), nullable=False, server_default=""),  # as in users.quota
+    Column("total_quota_bytes", BigInteger),  # of all its accounts together; NULL: no limit
+    Column("note", Text, nullable=False),
+    Column("created", _TIME, nullable=False),
+    **_OPTIONS,
+)
+admins = Table(
+    "posthouse_admins",
+    metadata,
+    Column("email", _OWN_KEY, primary_key=True),  # an account
+    Column("domain", _OWN_KEY, primary_key=True),  # what it may administer; * is everything
+    **_OPTIONS,
+)
+audit = Table(
+    "posthouse_audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("when", _TIME, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("source", Text, nullable=False),  # where it came from: cli, an IP address
+    **_OPTIONS,
+)
+state = Table(
+    "posthouse_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("version", Integer, nullable=False),  # goes up with every change that our tools make
+    **_OPTIONS,
+)
+OWN = (credentials, app_passwords, totp, domains, admins, audit, state)
 
-def _check_columns(connection: sqlite3.Connection) -> None:
-    for table, columns in COLUMNS.items():
-        present = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
-        if missing := [column for column in columns if column not in present]:
-            raise TryLater(f"table {table} has no column {', '.join(missing)}")
+for _table in FIVE:
+    _column = _table.c[KEY_COLUMNS[_table.name]]
+    _name = f"posthouse_{_table.name}_key"
+    Index(_name, _column).ddl_if(callable_=lambda *_, dialect, **__: dialect.name in ("mysql", "mariadb"))
+    Index(_name, func.lower(_column)).ddl_if(dialect="postgresql")
+    Index(_name, _column.collate("NOCASE")).ddl_if(dialect="sqlite")

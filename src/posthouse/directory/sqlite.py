@@ -19,7 +19,7 @@ from typing import Any
 
 from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Settings
-from posthouse.directory import schema
+from posthouse.directory import sqlite_schema as schema
 from posthouse.directory.lookups import MAX_ROWS, AddressRows, DomainRows, Keys
 from posthouse.directory.model import (
     Account,

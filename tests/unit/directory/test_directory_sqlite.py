@@ -9,7 +9,7 @@ import pytest
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Database, Settings
 from posthouse.directory import sqlite
-from posthouse.directory.schema import COLUMNS
+from posthouse.directory.sqlite_schema import COLUMNS
 from posthouse.directory.sqlite import Directory
 
 _NO = Reply(550, "5.0.0", "no")
