@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from bench import dovecot, idle, imap, machine, pop3, postfix, smtp, volume
+from bench import directory as resolving
+from bench import dovecot, idle, imap, logins, machine, pop3, postfix, smtp, volume
 from bench.accounts import BIG, BIG_MESSAGES, POP, POP_MESSAGES, everyone, maildir
 from bench.corpus import Corpus, link_maildir, make_maildir
 from bench.dovecot import Dovecot
@@ -23,7 +24,7 @@ from bench.rounds import Contest, say
 from bench.servers import NotRunningError, Server
 from bench.table import Table
 
-PARTS = ("smtp", "imap", "pop3", "idle")
+PARTS = ("smtp", "directory", "logins", "imap", "pop3", "idle")
 ROUNDS = 3
 LEGEND = (
     "Medians of {rounds}, the servers in turn. A ratio above 1: Posthouse is better.\n"
@@ -62,6 +63,10 @@ def main() -> int:
 
 
 def _measure(contest: Contest, options: argparse.Namespace, directory: str, facts: dict[str, str]) -> None:
+    if "directory" in options.only:
+        _part(contest, "Directory", lambda: resolving.compare(contest, directory))
+    if set(options.only) == {"directory"}:
+        return
     names = everyone(smtp.sets_needed(contest.rounds) if "smtp" in options.only else 1)
     say("setting up")
     ours = Posthouse(_subdirectory(directory, "posthouse"), names)
@@ -70,12 +75,15 @@ def _measure(contest: Contest, options: argparse.Namespace, directory: str, fact
         peer = _peer(contest, postfix.missing(), Postfix, directory, names, facts)
         with _running([ours, *peer]) as sides:
             _part(contest, "SMTP", lambda: smtp.compare(contest, sides, per_connection=options.per_conn))
-    readers = [part for part in ("imap", "pop3", "idle") if part in options.only]
+    readers = [part for part in ("logins", "imap", "pop3", "idle") if part in options.only]
     if not readers:
         return
     peer = _peer(contest, dovecot.missing(), Dovecot, directory, names, facts)
     sides: Sequence[Server] = [ours, *peer]
-    if readers != ["idle"]:
+    if "logins" in readers:
+        with _running(sides):
+            _part(contest, "Logins", lambda: logins.compare(contest, sides))
+    if {"imap", "pop3"} & set(readers):
         _fill_mailboxes(sides)
         with _running(sides):
             if "imap" in readers:

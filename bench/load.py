@@ -21,8 +21,8 @@ MOST_FAILURES = 100
 READ_BYTES = 65_536
 SEND_BUFFER_BYTES = 262_144
 
-Exchange = tuple[bytes, bytes]
-"""What to send, and how the last line of the reply must begin."""
+Exchange = tuple[bytes | Callable[[bytes], bytes], bytes]
+"""What to send, or what makes it of the reply before; and how the last line of the reply must begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Load:
                 self._replace()
             return
         if not data:
-            self._failed(session, f"closed by the server before {session.todo[0][0][:40]!r} was answered")
+            self._failed(session, f"closed by the server before {str(session.todo[0][0])[:40]} was answered")
             return
         if session.received:
             data = session.received + data
@@ -183,7 +183,8 @@ class Load:
         if not session.todo:
             self._next_unit(session)
         if session.todo:
-            self._send(session, session.todo[0][0])
+            say = session.todo[0][0]
+            self._send(session, say if isinstance(say, bytes) else say(data))
 
     def _next_unit(self, session: _Session) -> None:
         """The opening or a unit is done: the next unit, or the end of the session."""
@@ -245,11 +246,11 @@ def smtp_status(data: bytes) -> bytes:
 
 
 def imap_status(data: bytes) -> bytes:
-    """The last line of an IMAP reply whose tag is ``a``, or a greeting."""
+    """The last line of an IMAP reply whose tag is ``a``, a greeting, or a line that asks for more."""
     if data[-1:] != b"\n":
         return b""
     line = data[data.rfind(b"\n", 0, -1) + 1 :]
-    return line if line.startswith((b"a ", b"* OK")) else b""
+    return line if line.startswith((b"a ", b"+ ", b"* OK")) else b""
 
 
 def pop3_status(data: bytes) -> bytes:

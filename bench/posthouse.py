@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from bench import servers
-from bench.accounts import DOMAIN, OWNER, PASSWORD, address, maildir
+from bench.accounts import DOMAIN, OWNER, address, maildir, stored_password
 
 PROGRAM = os.path.join(os.path.dirname(sys.executable), "posthouse")
 CONFIGURATION = """\
@@ -52,7 +52,7 @@ class Posthouse:
     def _fill_directory(self, names: list[str]) -> None:
         servers.run(PROGRAM, "domain", "add", DOMAIN, "--config", self._configuration)
         owner = OWNER if os.geteuid() == 0 else os.geteuid()
-        rows = [(address(name), PASSWORD, owner, owner, maildir(name)) for name in names]
+        rows = [(address(name), stored_password(name), owner, owner, maildir(name)) for name in names]
         with sqlite3.connect(os.path.join(self._data, "posthouse.db")) as database:
             database.executemany(INSERT, rows)
         database.close()

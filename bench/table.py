@@ -12,13 +12,14 @@ COLUMNS = 5
 class Row:
     """One thing that is measured. ``better``: which way; empty for a figure that is only for information.
 
-    ``target``: the ratio that we want to reach.
+    ``target``: the ratio that we want to reach. ``goal``: the figure itself that we want, at least or at most.
     """
 
     name: str
     unit: str
     better: Better
     target: float | None = None
+    goal: float | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +92,10 @@ def _cells(samples: Samples) -> tuple[str, ...]:
         target = f">= {row.target:g}"
         if ratio is not None:
             target += " reached" if ratio >= row.target else " MISSED"
+    elif row.goal is not None:
+        sign, factor = (">=", 1) if row.better == "more" else ("<=", -1)
+        is_reached = bool(samples.ours) and factor * statistics.median(samples.ours) >= factor * row.goal
+        target = f"{sign} {row.goal:,.0f} {'reached' if is_reached else 'MISSED'}"
     return (
         f"{row.name}, {row.unit}",
         _figure(samples.ours),

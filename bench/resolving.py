@@ -1,0 +1,56 @@
+"""One process that resolves addresses as fast as it can: ``python -m bench.resolving CONFIG ACCOUNTS CONCURRENCY``.
+
+Prints JSON: ``uncached`` and ``cached`` addresses a second, and what memory the process has in the end.
+"""
+
+import asyncio
+import json
+import random
+import resource
+import sys
+import time
+
+from posthouse.app import new_event_loop
+from posthouse.config.loader import load
+from posthouse.directory.directory import Directory
+
+SECONDS = 4.0
+CACHED = 1_000
+
+
+async def measure(configuration: str, accounts: int, concurrency: int) -> dict[str, float]:
+    directory = Directory(load(configuration))
+    await directory.open()
+    numbers = random.Random(1).sample(range(accounts), min(accounts, 200_000))
+    addresses = iter([f"user{number}@bench.test" for number in numbers])
+    done = 0
+
+    async def ask() -> None:
+        nonlocal done
+        deadline = time.perf_counter() + SECONDS
+        for address in addresses:
+            await directory.resolve(address)
+            done += 1
+            if time.perf_counter() > deadline:
+                return
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(concurrency)))
+    uncached = done / (time.perf_counter() - begun)
+    few = [f"user{number}@bench.test" for number in numbers[:CACHED]]
+    for address in few:
+        await directory.resolve(address)
+    begun, rounds = time.perf_counter(), 0
+    while time.perf_counter() - begun < SECONDS / 2:
+        for address in few:
+            await directory.resolve(address)
+        rounds += 1
+    cached = rounds * len(few) / (time.perf_counter() - begun)
+    await directory.close()
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000
+    return {"uncached": uncached, "cached": cached, "megabytes": megabytes}
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        print(json.dumps(runner.run(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))
