@@ -1,8 +1,11 @@
 """What tests share: a running server, programs from the system, data from elsewhere."""
 
+import glob
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,11 @@ PACKAGES = {
     "smtp-sink": ["postfix"],
     "strace": ["strace"],
     "make": ["make"],
+    "mariadbd": ["mariadb-server", "mariadb-client", "galera-4", "rsync"],
+    "postgres": ["postgresql"],
 }
+OUTSIDE_PATH = ("/usr/sbin", "/usr/lib/postgresql/*/bin")
+pytest_plugins = ["tests.databases"]
 
 
 @pytest.fixture
@@ -43,10 +50,10 @@ def need():
 
 
 def _need(program: str) -> str:
-    found = shutil.which(program)
+    found = _find(program)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         _install(PACKAGES.get(program, [program]))
-        found = shutil.which(program)
+        found = _find(program)
     if found is None:
         reason = f"{program} is not installed (Debian: apt-get install {' '.join(PACKAGES.get(program, [program]))})"
         if os.environ.get("CI") == "true":
@@ -55,13 +62,36 @@ def _need(program: str) -> str:
     return found
 
 
+def _find(program: str) -> str | None:
+    places = [folder for pattern in OUTSIDE_PATH for folder in sorted(glob.glob(pattern), reverse=True)]
+    return shutil.which(program) or shutil.which(program, path=":".join(places))
+
+
 def _install(packages: list[str]) -> None:
     quiet = {"check": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "-qq", "--no-install-recommends", "-y", *packages]
-    if subprocess.run(command, env=environment, **quiet).returncode != 0:
-        subprocess.run(["apt-get", "update", "-qq"], env=environment, **quiet)
-        subprocess.run(command, env=environment, **quiet)
+    with _no_services_started():
+        if subprocess.run(command, env=environment, **quiet).returncode != 0:
+            subprocess.run(["apt-get", "update", "-qq"], env=environment, **quiet)
+            subprocess.run(command, env=environment, **quiet)
+
+
+@contextmanager
+def _no_services_started() -> Iterator[None]:
+    """Debian starts what it installs, unless this file says no."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    try:
+        with policy.open("x") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+    except FileExistsError:
+        yield
+        return
+    try:
+        policy.chmod(0o755)
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
