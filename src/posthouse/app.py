@@ -16,7 +16,7 @@ from pathlib import Path
 from posthouse.base.clock import SystemClock
 from posthouse.config.endpoints import parse_endpoint
 from posthouse.config.settings import Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool

@@ -12,7 +12,7 @@ import secrets
 
 from posthouse.config.loader import PORTS, UNPRIVILEGED
 from posthouse.config.settings import Listen, Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.runtime.listener import Listener
 from posthouse.services import accounts, domains
 

@@ -13,7 +13,7 @@ import typer
 from posthouse.base.errors import Refused, Reply
 from posthouse.config.loader import load
 from posthouse.config.settings import Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 
 NOTHING_HERE = Reply(550, "5.3.5", "Nothing is set up here")
 Result = TypeVar("Result")
@@ -38,9 +38,10 @@ def with_directory(use: Callable[[Directory, Settings], Awaitable[Result]], *, m
 
     async def run() -> Result:
         directory = Directory(loaded)
-        if not make and not os.path.exists(directory.path):  # noqa: ASYNC240 - nothing else runs here
-            raise Refused(NOTHING_HERE, f"there is no database at {directory.path}: check --data and --config, or "
-                          "begin with 'posthouse domain add DOMAIN'")  # fmt: skip
+        path = getattr(directory.database, "path", "")  # of SQLite; network databases have none
+        if not make and path and not os.path.exists(path):  # noqa: ASYNC240 - nothing else runs here
+            raise Refused(NOTHING_HERE, f"there is no database at {path}: check --data and --config, or begin with "
+                          "'posthouse domain add DOMAIN'")  # fmt: skip
         await directory.open()
         try:
             return await use(directory, loaded)

@@ -4,8 +4,24 @@ Addresses here are look-up keys (lower case, ASCII domain), but for ``ToHost``, 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from posthouse.base.errors import PosthouseError, Reply
+
+MapName = Literal["virtual", "relocated", "transport", "alias", "users", "domains"]
+"""What other programs may look up: the five tables, and ``domains``: what hosts a domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: ``cli:root``, an account. ``source`` is where from: ``cli``, an IP address.
+
+    ``domains`` is what it may administer; None is everything.
+    """
+
+    name: str
+    source: str = "cli"
+    domains: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +39,28 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A further password of an account, for one program; ``scopes`` are of ``imap``, ``pop3``, ``smtp``, ``web``."""
+
+    id: int
+    name: str
+    scopes: frozenset[str]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCredentials:
-    """What a login can be checked against; each of the three may be empty."""
+    """What a login can be checked against; each of the three may be empty.
+
+    ``enabled`` is False too where the account's domain is disabled.
+    """
 
     email: str
     clear: str
     scram_sha256: str
     argon2id: str
     enabled: bool
+    app_passwords: tuple[AppPassword, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,99 +1,135 @@
-"""The directory in one SQLite file: look-ups that never suspend, a cache, and the way to change it.
+"""The directory's database in one SQLite file.
 
 Invariants:
-  1. Whatever another connection commits, by whatever program, is seen within ``LOOK_SECONDS``:
-     ``PRAGMA data_version`` is asked before the cache is, unless it was asked just now.
-  2. What the database can't answer is ``TryLater``; nothing is refused for good because of it.
-  3. An object serves one thread.
+  1. Look-ups run on one connection, at once and without suspending; what waits for other writers runs in threads.
+  2. What the database can't answer is ``TryLater``.
+  3. An object serves one event loop.
 """
 
-# ruff: noqa: S608 - what is put into statements are column names of ours and question marks.
-
+import asyncio
 import os
 import pwd
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from posthouse.base.errors import Refused, TryLater
+from posthouse.base.errors import TryLater
 from posthouse.config.settings import Settings
 from posthouse.directory import sqlite_schema as schema
-from posthouse.directory.lookups import MAX_ROWS, AddressRows, DomainRows, Keys
-from posthouse.directory.model import (
-    Account,
-    Explanation,
-    Resolution,
-    StoredCredentials,
-    ToMailbox,
-)
-from posthouse.directory.resolution import Resolver, Rules
-from posthouse.directory.tables import ACCOUNT_COLUMNS, Tables, account, text
-from posthouse.message.address import lookup_key
+from posthouse.directory.database import Row, Transaction
 
-_CACHE_WEIGHT = 50_000
-"""Destinations of resolutions that are kept at most, all together; and domains."""
+if TYPE_CHECKING:
+    import sqlalchemy
+    from sqlalchemy import Executable
+
+T = TypeVar("T")
+SCHEME = "sqlite:"
 _BUSY_SECONDS = 5.0
-LOOK_SECONDS = 0.02
-"""How long the answer to whether the file has changed is believed: under load it costs more than the look-up."""
-
-_ROWS = f"""
-SELECT 0, email, destination FROM virtual WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
-UNION ALL SELECT 1, email, destination FROM relocated WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
-UNION ALL SELECT 2, domain, destination FROM transport WHERE domain COLLATE NOCASE IN (?1, ?2)
-LIMIT {MAX_ROWS}
-"""
-# Not a fourth branch above: for that, SQLite needs ten times as long.
-_ACCOUNTS = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE IN (?, ?)"
-_ACCOUNT = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE = ?"
-_CREDENTIALS = """
-SELECT users.email, clear, scram_sha256, argon2id, postfix FROM users
-LEFT JOIN posthouse_credentials AS own ON own.email = users.email COLLATE NOCASE
-WHERE users.email COLLATE NOCASE = ?
-"""
 
 
-class Directory:
-    """Domains, accounts and addresses."""
+class SqliteDatabase:
+    """A file, made where there is none."""
+
+    dialect: Literal["sqlite"] = "sqlite"
 
     def __init__(self, settings: Settings) -> None:
-        self.path = settings.path(settings.database.url.removeprefix("sqlite:"))
+        self.path = settings.path(settings.database.url.removeprefix(SCHEME))
         self._user = settings.user
-        self._resolver = Resolver(
-            self,
-            Rules(
-                settings.hostname.lower(),
-                settings.smtp.recipient_delimiter,
-                settings.smtp.catchall == "before-accounts",
-                settings.mail.minimum_uid,
-            ),
-        )
         self._connection: sqlite3.Connection | None = None
-        self._data_version = -1
-        self._looked = -1.0
-        self._resolutions: dict[str, Resolution | Refused] = {}
-        self._weight = 0
-        self._domains: dict[str, DomainRows] = {}
+        self._engine: sqlalchemy.Engine | None = None
+
+    @property
+    def name(self) -> str:
+        return f"database {self.path}"
 
     async def open(self) -> None:
-        """Open the database; it is made, with its directory, where there is none. Raises ``TryLater``."""
+        """Open the file; it is made, with its directory, where there is none. Raises ``TryLater``."""
         try:
             self._make_file()
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-            # Text of unknown origin need not be UTF-8, and one such row must not hide the others.
-            connection.text_factory = _tolerant
+            connection = self._connect()
             schema.prepare(connection)
         except (OSError, KeyError, sqlite3.Error) as error:
-            raise TryLater(f"database {self.path}: {error}") from error
+            raise self._trouble(error) from error
         except TryLater as error:
-            raise TryLater(f"database {self.path}: {error.reason}") from error
+            raise self._trouble(error.reason) from error
         self._connection = connection
 
     async def close(self) -> None:
         if self._connection:
             self._connection.close()
             self._connection = None
+        if self._engine:
+            self._engine.dispose()
+            self._engine = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of look-ups. Raises ``TryLater`` where it is not open."""
+        if self._connection is None:
+            raise self._trouble("it is not open")
+        return self._connection
+
+    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        try:
+            return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise self._trouble(error) from error
+
+    async def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        return await _in_thread(self._run, sql, parameters)
+
+    async def version(self) -> int:
+        """Another one after any change by another connection, by whatever program."""
+        ((version,),) = await self.query("PRAGMA data_version")
+        return version
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """On a connection of its own. It waits for other writers once it writes, not while it only reads."""
+        self.connection  # noqa: B018 - raises where the database is not open
+        try:
+            transaction = await _in_thread(self._begin)
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        try:
+            result = await work(transaction)
+            await transaction.end("COMMIT")
+        except BaseException:
+            await transaction.end("ROLLBACK")
+            raise
+        finally:
+            await _in_thread(transaction.connection.close)
+        return result
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        # Text of unknown origin need not be UTF-8, and one such row must not hide the others.
+        connection.text_factory = _tolerant
+        return connection
+
+    def _run(self, sql: str, parameters: Sequence[object]) -> int:
+        # Not on the connection of look-ups: whatever writes at the moment would stop them all.
+        connection = None
+        try:
+            connection = self._connect()
+            return connection.execute(sql, parameters).rowcount  # type: ignore[arg-type]
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            raise self._trouble(error) from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _begin(self) -> "_SqliteTransaction":
+        # Only what changes tables needs SQLAlchemy, and mail workers don't.
+        import sqlalchemy
+
+        if self._engine is None:
+            self._engine = sqlalchemy.create_engine(
+                "sqlite://", creator=self._connect, poolclass=sqlalchemy.pool.NullPool
+            )
+        return _SqliteTransaction(self, self._engine.connect())
+
+    def _trouble(self, error: Exception | str) -> TryLater:
+        return TryLater(f"{self.name}: {error}")
 
     def _make_file(self) -> None:
         """An empty file for the user who serves; SQLite gives its other files the same owner."""
@@ -116,169 +152,62 @@ class Directory:
             os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
         os.close(descriptor)
 
-    # Resolving
 
-    async def resolve(self, address: str) -> Resolution:
-        """Where mail for ``address`` goes.
+class _SqliteTransaction:
+    """One transaction; it begins with its first statement."""
 
-        Raises ``Refused`` (unknown, moved, an ``error:`` transport) or ``TryLater`` (loops, limits, broken rows,
-        no database).
-        """
-        self._drop_stale_caches()
-        known = self._resolutions.get(address)
-        if known is None:
-            try:
-                known = await self._resolver.resolve(address)
-            except Refused as error:
-                known = Refused(error.reply, error.reason)
-            self._keep(address, known)
-        if isinstance(known, Refused):
-            raise Refused(known.reply, known.reason)
-        return known
+    dialect: Literal["sqlite"] = "sqlite"
 
-    def _keep(self, address: str, result: Resolution | Refused) -> None:
-        if self._weight > _CACHE_WEIGHT:
-            self._resolutions.clear()
-            self._weight = 0
-        self._resolutions[address] = result
-        self._weight += 1 if isinstance(result, Refused) else 1 + len(result.destinations)
+    def __init__(self, database: SqliteDatabase, connection: "sqlalchemy.Connection") -> None:
+        self._database = database
+        self.connection = connection
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
 
-    async def explain(self, address: str) -> Explanation:
-        """The same from the rows themselves, with every step; nothing is raised."""
-        self._drop_stale_caches()
-        return await self._resolver.explain(address)
+    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        return await self._call(self._query, sql, parameters)
 
-    async def is_hosted(self, domain: str) -> bool:
-        """Whether mail for ``domain`` ends here."""
-        self._drop_stale_caches()
-        return (await self._resolver.site(lookup_key(f"@{domain}")[1:])).is_hosted
+    async def execute(self, statement: "Executable", rows: Sequence[dict[str, Any]] | None = None) -> Sequence[Row]:
+        return await self._call(self._execute, statement, rows)
 
-    async def may_send_as(self, login: str, sender: str) -> bool:
-        """Whether mail from ``sender`` may come from this login: it is its address, or leads to its mailbox."""
-        login = lookup_key(login)
-        if lookup_key(sender) == login:
-            return True
+    async def end(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
+        if self._raw.in_transaction:
+            await self._call(self._raw.execute, word)
+
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        from sqlalchemy.exc import DBAPIError, IntegrityError
+
         try:
-            resolution = await self.resolve(sender)
-        except Refused:
-            return False
-        return not resolution.relay and any(
-            isinstance(destination, ToMailbox) and destination.account.email.lower() == login
-            for destination in resolution.destinations
-        )
-
-    # Logging in
-
-    async def account(self, email: str) -> Account | None:
-        """The account whose address this is, enabled or not."""
-        rows = self._query(_ACCOUNT, (lookup_key(email),))
-        return account(rows[0]) if rows else None
-
-    async def credentials(self, email: str) -> StoredCredentials | None:
-        """What a login by that address can be checked against."""
-        rows = self._query(_CREDENTIALS, (lookup_key(email),))
-        if not rows:
-            return None
-        address, clear, scram, argon2id, postfix = map(text, rows[0])
-        return StoredCredentials(address, clear, scram, argon2id, postfix.lower() == "y")
-
-    # Changing
-
-    @asynccontextmanager
-    async def change(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[Tables]:
-        """One transaction: what the block does to the tables, an audit row, and a new directory version.
-
-        Nothing of it stays when the block raises; look-ups inside the block see what it has done so far.
-        """
-        connection = self._open_connection()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise TryLater(f"database {self.path}: {error}") from error
-        tables = Tables(connection)
-        self._drop_caches()
-        try:
-            yield tables
-            tables.audit(who, what, subject, detail)
-            connection.execute("COMMIT")
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise TryLater(f"database {self.path}: {error}") from error
+            return await _in_thread(function, *arguments)
+        except IntegrityError:
             raise
-        finally:
-            self._drop_caches()
+        except (sqlite3.Error, UnicodeEncodeError, DBAPIError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise self._database._trouble(f"{reason}") from error
 
-    def tables(self) -> Tables:
-        """The rows, for reading."""
-        return Tables(self._open_connection())
+    def _query(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        self._begin(is_writing=False)
+        return self._raw.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
-    # Lookups, for the resolver
+    def _execute(self, statement: "Executable", rows: Sequence[dict[str, Any]] | None) -> Sequence[Row]:
+        self._begin(is_writing=not statement.is_select)
+        result = self.connection.execute(statement, rows) if rows is not None else self.connection.execute(statement)
+        return [tuple(row) for row in result] if result.returns_rows else ()
 
-    async def address(self, keys: Keys) -> AddressRows:
-        plain = keys.plain or None
-        rows = self._query(_ROWS, (keys.full, plain, keys.user or None, keys.catchall))
-        if len(rows) == MAX_ROWS:
-            raise TryLater(f"{keys.full}: the tables have more than {MAX_ROWS - 1} rows for it")
-        found: tuple[dict[str, list[str]], ...] = ({}, {}, {})
-        for table, key, destination in rows:
-            found[table].setdefault(key.lower(), []).append(text(destination))
-        accounts = [account(row) for row in self._query(_ACCOUNTS, (keys.full, plain))]
-        return AddressRows(*found, {one.email.lower(): one for one in accounts})
+    def _begin(self, *, is_writing: bool) -> None:
+        if not self._raw.in_transaction:
+            self._raw.execute("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
-    async def domain(self, names: Sequence[str]) -> DomainRows:
-        known = self._domains.get(names[0])
-        if known is None:
-            marks = ", ".join("?" * len(names))
-            bare = self._query("SELECT 1 FROM virtual WHERE email COLLATE NOCASE = ? LIMIT 1", names[:1])
-            transport = f"SELECT domain, destination FROM transport WHERE domain COLLATE NOCASE IN ({marks})"
-            known = DomainRows(bool(bare), self._grouped(transport, names))
-            if len(self._domains) > _CACHE_WEIGHT:
-                self._domains.clear()
-            self._domains[names[0]] = known
-        return known
 
-    async def local_alias(self, names: Sequence[str]) -> dict[str, list[str]]:
-        marks = ", ".join("?" * len(names))
-        return self._grouped(
-            f"SELECT alias, destination FROM alias WHERE alias COLLATE NOCASE IN ({marks}) LIMIT {MAX_ROWS}",
-            names,
-        )
-
-    def _grouped(self, sql: str, names: Sequence[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key, destination in self._query(sql, tuple(names)):
-            found.setdefault(key.lower(), []).append(text(destination))
-        return found
-
-    # The connection
-
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise TryLater(f"database {self.path} is not open")
-        return self._connection
-
-    def _query(self, sql: str, parameters: Sequence[str | None] = ()) -> list[tuple[Any, ...]]:
-        try:
-            return self._open_connection().execute(sql, parameters).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise TryLater(f"database {self.path}: {error}") from error
-
-    def _drop_stale_caches(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        ((version,),) = self._query("PRAGMA data_version")
-        if version != self._data_version:
-            self._data_version = version
-            self._drop_caches()
-
-    def _drop_caches(self) -> None:
-        self._resolutions.clear()
-        self._domains.clear()
-        self._weight = 0
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run it in a thread; it has ended when this returns, also when this is cancelled."""
+    future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
 
 
 def _tolerant(octets: bytes) -> str:

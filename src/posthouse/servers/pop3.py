@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posthouse.base.errors import PosthouseError, Refused
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.pop3.events import (
     Auth,

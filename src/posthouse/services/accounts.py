@@ -13,8 +13,8 @@ import secrets
 import shutil
 
 from posthouse.config.settings import Settings
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
-from posthouse.directory.sqlite import Directory
 from posthouse.message.address import split
 from posthouse.services.changes import NotChanged, address_key
 from posthouse.services.passwords import new_secrets

@@ -8,8 +8,8 @@ the transaction.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from posthouse.directory.directory import Directory
 from posthouse.directory.resolution import BrokenAliases
-from posthouse.directory.sqlite import Directory
 from posthouse.directory.tables import Table
 from posthouse.services.changes import NotChanged, address_key, domain_key, mail_address
 

@@ -8,7 +8,7 @@ there, whose accounts Postfix does not know; existing ones count, but none is ma
 from collections import Counter
 from dataclasses import dataclass
 
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.services.changes import NotChanged, domain_key
 
 HOSTED = "virtual:"

@@ -13,8 +13,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Destination, ToHost
-from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.mailqueue.courier import Delivered, Outcome, Route
 from posthouse.mailqueue.spool import QueuedMessage

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import TEMPORARY_FAILURE, Refused, Reply, TryLater
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Destination, Discard, ToHost, ToMailbox
-from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Put

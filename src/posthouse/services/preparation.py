@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from posthouse.config.settings import Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.journal.recovery import recover
 from posthouse.mailqueue.spool import Spool
 from posthouse.runtime.log import log

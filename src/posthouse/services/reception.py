@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account, ToHost, ToMailbox
-from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient

@@ -6,8 +6,8 @@ import pytest
 
 from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Mail, Settings, Smtp
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Discard, ToHost, ToMailbox
-from posthouse.directory.sqlite import Directory
 
 INSERTS = {
     "virtual": "INSERT INTO virtual (email, destination) VALUES (?, ?)",
@@ -24,7 +24,7 @@ class World:
         settings = Settings(hostname="mx.host.test", data_dir=str(tmp_path), smtp=Smtp(**smtp), mail=Mail())
         self.directory = Directory(settings)
         asyncio.run(self.directory.open())
-        self.sql = self.directory._connection
+        self.sql = self.directory.database.connection
         self.row("transport", "a.test", "virtual:")
         self.row("transport", "b.test", "virtual:")
 

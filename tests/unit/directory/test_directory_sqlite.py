@@ -8,9 +8,9 @@ import pytest
 
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Database, Settings
-from posthouse.directory import sqlite
+from posthouse.directory import directory as module
+from posthouse.directory.directory import Directory
 from posthouse.directory.sqlite_schema import COLUMNS
-from posthouse.directory.sqlite import Directory
 
 _NO = Reply(550, "5.0.0", "no")
 
@@ -39,8 +39,8 @@ async def write(directory, *statements):
 
 
 def test_a_new_database_is_nobody_else_s_business(directory):
-    assert os.stat(os.path.dirname(directory.path)).st_mode & 0o777 == 0o700
-    assert os.stat(directory.path).st_mode & 0o777 == 0o600
+    assert os.stat(os.path.dirname(directory.database.path)).st_mode & 0o777 == 0o700
+    assert os.stat(directory.database.path).st_mode & 0o777 == 0o600
 
 
 def test_no_database_is_made_through_a_link(tmp_path):
@@ -54,15 +54,15 @@ def test_no_database_is_made_through_a_link(tmp_path):
 
 def test_the_five_tables_have_exactly_the_columns_of_the_contract(directory):
     for table, columns in COLUMNS.items():
-        found = directory._connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+        found = directory.database.connection.execute(f'PRAGMA table_info("{table}")').fetchall()
         assert tuple(row[1] for row in found) == columns
 
 
 def test_every_question_is_answered_by_an_index(directory):
-    from posthouse.directory import sqlite
+    from posthouse.directory import directory as module
 
-    for statement, count in ((sqlite._ROWS, 4), (sqlite._ACCOUNTS, 2), (sqlite._CREDENTIALS, 1)):
-        plan = directory._connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * count).fetchall()
+    for statement, count in ((module._ROWS, 4), (module._ACCOUNTS, 2), (module._CREDENTIALS, 1)):
+        plan = directory.database.connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * count).fetchall()
         assert not [row for row in plan if "SCAN" in row[3]]
 
 
@@ -88,10 +88,10 @@ def test_tables_that_are_there_already_are_adopted_as_they_are(tmp_path):
 
 
 def test_a_row_that_another_program_changes_is_seen_by_the_next_look(directory, monkeypatch):
-    monkeypatch.setattr(sqlite, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     with pytest.raises(Refused):
         run(write_and_resolve(directory))
-    other = sqlite3.connect(directory.path)
+    other = sqlite3.connect(directory.database.path)
     other.execute("INSERT INTO virtual (email, destination) VALUES ('bob@a.test', 'x@e.test')")
     other.commit()
     assert len(run(directory.resolve("bob@a.test")).destinations) == 1
@@ -117,15 +117,15 @@ def test_a_change_that_fails_leaves_nothing_behind(directory):
     with pytest.raises(Refused):
         run(fail())
     assert not run(directory.is_hosted("a.test"))
-    assert directory._connection.execute("SELECT count(*) FROM posthouse_audit").fetchone() == (0,)
+    assert directory.database.connection.execute("SELECT count(*) FROM posthouse_audit").fetchone() == (0,)
 
 
 def test_a_change_is_audited_and_counts_the_version_up(directory):
-    (before,) = directory._connection.execute("SELECT version FROM posthouse_state").fetchone()
+    (before,) = directory.database.connection.execute("SELECT version FROM posthouse_state").fetchone()
     run(write(directory))
-    rows = directory._connection.execute("SELECT who, what, object FROM posthouse_audit").fetchall()
+    rows = directory.database.connection.execute("SELECT who, what, object FROM posthouse_audit").fetchall()
     assert rows == [("test", "write", "rows")]
-    assert directory._connection.execute("SELECT version FROM posthouse_state").fetchone() == (before + 1,)
+    assert directory.database.connection.execute("SELECT version FROM posthouse_state").fetchone() == (before + 1,)
 
 
 def test_a_login_may_send_as_itself_and_what_leads_to_it(directory):

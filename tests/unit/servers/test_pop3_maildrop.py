@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from posthouse.config.settings import Settings
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
-from posthouse.directory.sqlite import Directory
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.runtime.server import Server

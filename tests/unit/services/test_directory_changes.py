@@ -7,7 +7,7 @@ import pytest
 
 from posthouse.base.errors import Refused
 from posthouse.config.settings import Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.services import accounts, aliases, domains, passwords
 from posthouse.services.changes import NotChanged
 
@@ -36,7 +36,7 @@ class House:
         return caught.value.reason
 
     def rows(self, sql):
-        return self.directory._connection.execute(sql).fetchall()
+        return self.directory.database.connection.execute(sql).fetchall()
 
 
 @pytest.fixture
@@ -115,13 +115,15 @@ def test_an_account_twice_or_with_a_bad_password_or_quota_is_refused(house):
 
 
 def test_a_maildir_that_another_account_has_is_refused(house):
-    house.directory._connection.execute("INSERT INTO users (email, maildir) VALUES ('old@a.test', 'a.test/bob')")
+    house.directory.database.connection.execute(
+        "INSERT INTO users (email, maildir) VALUES ('old@a.test', 'a.test/bob')"
+    )
     assert "another account" in house.refused(accounts.add(house.directory, house.settings, "bob@a.test", "x"))
 
 
 def test_a_new_password_takes_the_place_of_the_readable_one(house):
     house.add("bob@a.test")
-    house.directory._connection.execute("UPDATE users SET clear = 'old', email = 'Bob@a.test'")
+    house.directory.database.connection.execute("UPDATE users SET clear = 'old', email = 'Bob@a.test'")
     house.run(accounts.set_password(house.directory, "bob@a.test", "new"))
     stored = house.run(house.directory.credentials("bob@a.test"))
     assert stored.clear == ""
@@ -148,7 +150,9 @@ def test_mail_is_deleted_only_when_asked_for_and_only_below_the_mail_root(house,
     gone = house.run(accounts.remove(house.directory, house.settings, "eve@a.test", delete_mail=True))
     assert not os.path.exists(gone)
     for maildir in ("../", "", "/", "a.test/../../"):
-        house.directory._connection.execute("UPDATE users SET maildir = ? WHERE email = 'mal@a.test'", (maildir,))
+        house.directory.database.connection.execute(
+            "UPDATE users SET maildir = ? WHERE email = 'mal@a.test'", (maildir,)
+        )
         remove = accounts.remove(house.directory, house.settings, "mal@a.test", delete_mail=True)
         assert "not below the mail root" in house.refused(remove)
     assert os.path.isdir(kept)

@@ -9,7 +9,7 @@ import pytest
 from posthouse.base.clock import SystemClock
 from posthouse.base.errors import Refused, Reply
 from posthouse.config.settings import QueuePolicy, Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.courier import Deferred, Delivered, Route
 from posthouse.mailqueue.runner import Runner
@@ -79,7 +79,7 @@ class House:
 
     def rows(self, table, *rows):
         column = "domain" if table == "transport" else "email"
-        connection = self.directory._connection
+        connection = self.directory.database.connection
         connection.executemany(f"INSERT INTO {table} ({column}, destination) VALUES (?, ?)", rows)
         self.directory._drop_caches()
 

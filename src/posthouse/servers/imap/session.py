@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from posthouse.base.errors import PosthouseError, Refused
 from posthouse.config.settings import Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.imap import commands
 from posthouse.protocols.imap.commands import Command, Event

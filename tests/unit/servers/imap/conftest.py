@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from posthouse.config.settings import Auth, Imap, Settings
-from posthouse.directory.sqlite import Directory
+from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
 from posthouse.protocols.sasl.server import MECHANISMS
 from posthouse.runtime.server import Server
@@ -64,7 +64,7 @@ class LiveImap:
         os.makedirs(settings.path("tmp"), exist_ok=True)
         directory = Directory(settings)
         await directory.open()
-        with closing(sqlite3.connect(directory.path)) as database:
+        with closing(sqlite3.connect(directory.database.path)) as database:
             # Small enough to be full soon.
             for name, quota in (("alice", ""), ("bob", "3000S")):
                 database.execute(
