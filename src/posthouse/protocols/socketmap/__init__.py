@@ -1,0 +1,1 @@
+"""socketmap: how Postfix and Sendmail look things up in another program."""
