@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from posthouse.base.errors import PosthouseError
-from posthouse.config.endpoints import Endpoint, parse_endpoint
+from posthouse.config.endpoints import Endpoint, parse_endpoint, parse_map_endpoint
 from posthouse.config.settings import Listen, Settings
 from posthouse.runtime import log as logging
 from posthouse.runtime import privileges
@@ -202,11 +202,15 @@ def _close(listeners: list[Listener]) -> None:
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, Endpoint]]:
-    return [
+    found = [
         (service.name, parse_endpoint(address))
         for service in fields(Listen)
+        if service.name != "tcp_table"
         for address in getattr(settings.listen, service.name)
     ]
+    # Each map is a service of its own: ``tcp_table.virtual``.
+    tables = [parse_map_endpoint(text) for text in settings.listen.tcp_table]
+    return found + [(f"tcp_table.{name}", endpoint) for name, endpoint in tables]
 
 
 def _is_loopback(endpoint: Endpoint) -> bool:

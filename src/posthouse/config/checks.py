@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config.endpoints import parse_endpoint
+from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 
 Check = Callable[[str | int], str]
 
@@ -75,6 +75,14 @@ def _local_endpoint(value: str | int) -> str:
     return "" if local else "an address of this host only, as in 'unix:/path' or '127.0.0.1:PORT'"
 
 
+def _local_map_endpoint(value: str | int) -> str:
+    try:
+        parse_map_endpoint(str(value))
+    except ValueError:
+        return f"'MAP=127.0.0.1:PORT', where MAP is one of {', '.join(POSTFIX_MAPS)}"
+    return _local_endpoint(str(value).partition("=")[2])
+
+
 def _ldap_url(value: str | int) -> str:
     match = re.fullmatch(r"ldapi:///.+|ldaps?://(?:\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+)(?::(\d{1,5}))?/?", str(value))
     return (
@@ -132,7 +140,8 @@ CHECKS: dict[str, Check] = {
         f"listen.{name}": _endpoint
         for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
     },
-    **{f"listen.{name}": _local_endpoint for name in ("dovecot_auth", "saslauthd", "socketmap", "tcp_table")},
+    **{f"listen.{name}": _local_endpoint for name in ("dovecot_auth", "saslauthd", "socketmap")},
+    "listen.tcp_table": _local_map_endpoint,
     "tls.certificate": _path,
     "tls.key": _path,
     "database.url": _url,

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 
+POSTFIX_MAPS = ("alias", "domains", "gid", "mailbox", "relocated", "senders", "transport", "uid", "virtual")
+"""What Postfix may look up: each is a map of socketmap_table(5), and may have an address for tcp_table(5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """``host`` and ``port``, or ``path`` of a Unix socket (then ``host`` is empty and ``port`` is 0).
@@ -35,3 +39,11 @@ def parse_endpoint(text: str) -> Endpoint:
     elif ":" in host:
         raise ValueError(f"{text!r}: an IPv6 address goes in brackets, as in '[{host}]:{port_text}'")
     return Endpoint("0.0.0.0" if host in ("", "*") else host, int(port_text))  # noqa: S104 - asked for
+
+
+def parse_map_endpoint(text: str) -> tuple[str, Endpoint]:
+    """Read ``MAP=host:port``; ``ValueError`` says what is wrong with it."""
+    name, equals, address = text.partition("=")
+    if not equals or name not in POSTFIX_MAPS or address.startswith("unix:"):
+        raise ValueError(f"{text!r}: expected MAP=host:port, where MAP is one of {', '.join(POSTFIX_MAPS)}")
+    return name, parse_endpoint(address)

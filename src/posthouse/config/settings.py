@@ -34,7 +34,8 @@ class Listen:
     socketmap: tuple[str, ...] = ()
     """Postfix's look-ups by socketmap_table(5). This host only; none by default."""
     tcp_table: tuple[str, ...] = ()
-    """Postfix's look-ups by tcp_table(5), ``MAP:KEY``. This host only; none by default."""
+    """Postfix's look-ups by tcp_table(5), whose requests name no map: an address for each, as in
+    ``virtual=127.0.0.1:2526``. This host only; none by default."""
 
 
 @dataclass(frozen=True, slots=True)
