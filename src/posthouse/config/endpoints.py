@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 POSTFIX_MAPS = ("alias", "domains", "gid", "mailbox", "relocated", "senders", "transport", "uid", "virtual")
 """What Postfix may look up: each is a map of socketmap_table(5), and may have an address for tcp_table(5)."""
 
