@@ -11,6 +11,7 @@ import signal
 from dataclasses import dataclass
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ def die_with_parent(parent: int, signum: int = signal.SIGTERM) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os.kill(os.getpid(), signum)
+
+
+def leave_no_core() -> None:
+    """Have the kernel write no image of this process's memory, and let nobody look into it (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0)
 
 
 def raise_file_limit() -> None:
