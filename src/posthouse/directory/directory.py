@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Settings
@@ -25,10 +25,14 @@ from posthouse.directory.model import (
     StoredCredentials,
     ToMailbox,
 )
+from posthouse.directory.oldtables import Tables as OldTables
+from posthouse.directory.records import ACCOUNT_COLUMNS, account, foreign_tables, text
 from posthouse.directory.resolution import Resolver, Rules
 from posthouse.directory.sqlite import SqliteDatabase
-from posthouse.directory.tables import ACCOUNT_COLUMNS, Tables, account, text
 from posthouse.message.address import lookup_key
+
+if TYPE_CHECKING:
+    from posthouse.directory.tables import Tables
 
 T = TypeVar("T")
 _CACHE_WEIGHT = 50_000
@@ -64,6 +68,7 @@ class Directory:
             settings.mail.minimum_uid,
         )
         self._resolver = Resolver(self, self._rules)
+        self._foreign = foreign_tables(settings.database)
         self._data_version = -1
         self._looked = -1.0
         self._resolutions: dict[str, Resolution | Refused] = {}
@@ -154,15 +159,16 @@ class Directory:
             return self._change_in_block(actor, *arguments)
         return self._change(actor, *arguments)
 
-    async def _change(self, actor: Actor, work: Callable[[Any], Awaitable[T]]) -> T:
+    async def _change(self, actor: Actor, work: "Callable[[Tables], Awaitable[T]]") -> T:
         import sqlalchemy
 
         from posthouse.directory import schema
+        from posthouse.directory.tables import Tables
 
         async def run(transaction: Transaction) -> T:
             # The lock that serialises changes, whichever host makes them.
             await transaction.execute(sqlalchemy.update(schema.state).values(version=schema.state.c.version + 1))
-            tables: Any = Tables(transaction, actor, self._resolver)  # type: ignore[arg-type,call-arg]
+            tables = Tables(transaction, actor, self._resolver, self._foreign)
             result = await work(tables)
             if not tables.is_audited:
                 raise RuntimeError("a change without an audit row")
@@ -173,17 +179,17 @@ class Directory:
         finally:
             self._drop_caches()
 
-    async def read(self, work: Callable[[Any], Awaitable[T]]) -> T:
+    async def read(self, work: "Callable[[Tables], Awaitable[T]]") -> T:
         """What ``work(tables)`` returns, from one moment's rows."""
+        from posthouse.directory.tables import Tables
 
         async def run(transaction: Transaction) -> T:
-            tables: Any = Tables(transaction, Actor(""), self._resolver)  # type: ignore[arg-type,call-arg]
-            return await work(tables)
+            return await work(Tables(transaction, Actor(""), self._resolver, self._foreign))
 
         return await self.database.transaction(run)
 
     @asynccontextmanager
-    async def _change_in_block(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[Tables]:
+    async def _change_in_block(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[OldTables]:
         """One transaction: what the block does to the tables, an audit row, and a new directory version.
 
         Nothing of it stays when the block raises; look-ups inside the block see what it has done so far.
@@ -193,7 +199,7 @@ class Directory:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise TryLater(f"database {self.database.path}: {error}") from error
-        tables = Tables(connection)
+        tables = OldTables(connection)
         self._drop_caches()
         try:
             yield tables
@@ -208,9 +214,9 @@ class Directory:
         finally:
             self._drop_caches()
 
-    def tables(self) -> Tables:
+    def tables(self) -> OldTables:
         """The rows, for reading."""
-        return Tables(self.database.connection)
+        return OldTables(self.database.connection)
 
     # Lookups, for the resolver
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from posthouse.directory.directory import Directory
 from posthouse.directory.resolution import BrokenAliases
-from posthouse.directory.tables import Table
+from posthouse.directory.oldtables import Table
 from posthouse.services.changes import NotChanged, address_key, domain_key, mail_address
 
 _PROBE = "posthouse-probe"

@@ -1,0 +1,111 @@
+"""What all tables have in common: statements within the transaction, keys whatever their case, pages.
+
+Invariants:
+  1. Databases find keys by their own rules, some without regard to accents or final spaces; a row counts only if its
+     key is the same in lower case. What is changed or removed is addressed by its id.
+  2. Nothing asks for more than ``PAGE_ROWS`` rows at once, but for those of one key.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Table, delete, func, or_, select
+
+from posthouse.base.errors import TryLater
+from posthouse.directory import schema
+from posthouse.directory.database import Row as DatabaseRow
+from posthouse.directory.database import Transaction
+from posthouse.directory.errors import NotChanged
+from posthouse.directory.model import Actor
+from posthouse.directory.records import START, Cursor, text
+from posthouse.directory.resolution import Resolver
+
+_FEW = 500
+"""Keys and ids in one statement; databases have limits of their own."""
+
+
+class Rows:
+    """The tables over one transaction. ``foreign`` names those of the five that are another program's."""
+
+    def __init__(
+        self, transaction: Transaction, actor: Actor, resolver: Resolver, foreign: frozenset[str] = frozenset()
+    ) -> None:
+        self.transaction = transaction
+        self.actor = actor
+        self.resolver = resolver
+        self.foreign = foreign
+
+    def check_ours(self, *tables: str) -> None:
+        """Raises ``NotChanged`` where one of these is another program's."""
+        for table in tables:
+            if table in self.foreign:
+                what = "the accounts are" if table == "users" else f"what {table} says is"
+                raise NotChanged(f"{what} in another program's tables (database.schema): change it there")
+
+    async def rows_of(self, table: Table, keys: Iterable[str]) -> Sequence[tuple[Any, ...]]:
+        """All columns of the rows that one of the classic tables has for ``keys``, oldest first."""
+        column = table.c[schema.KEY_COLUMNS[table.name]]
+        wanted = set(keys)
+        found: list[tuple[Any, ...]] = []
+        for few in chunks(sorted(wanted)):
+            statement = select(column, *table.c).where(self.folded(column).in_(few)).order_by(table.c.id)
+            rows = await self.transaction.execute(statement)
+            found += [tuple(row[1:]) for row in rows if text(row[0]).lower() in wanted]
+        return found
+
+    async def page(
+        self, table: Table, columns: Sequence[Any], after: Cursor, limit: int, *conditions: ColumnElement[bool]
+    ) -> list[tuple[Cursor, tuple[Any, ...]]]:
+        """The next rows of a table by key, with where to go on after each; rows without a key are left out."""
+        key = self.folded(table.c[schema.KEY_COLUMNS[table.name]])
+        begin = [key.is_not(None)]
+        if after != START:
+            begin += [key >= after.key, or_(key > after.key, table.c.id > after.id)]
+        statement = (
+            select(key, table.c.id, *columns).where(*begin, *conditions).order_by(key, table.c.id).limit(limit)
+        )
+        found = [
+            (Cursor(text(row[0]), int(row[1])), tuple(row[2:])) for row in await self.transaction.execute(statement)
+        ]
+        if found and found[-1][0] == after:
+            raise TryLater(f"{table.name} row {after.id}: its key can't be read: set it right by hand")
+        return found
+
+    def folded(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A key column as it is indexed: compared without regard to case."""
+        if self.transaction.dialect == "sqlite":
+            return column.collate("NOCASE")
+        return func.lower(column) if self.transaction.dialect == "postgresql" else column
+
+    def in_domain(self, column: ColumnElement[Any], domain: str) -> ColumnElement[bool]:
+        """Whether a key is of a domain: finds all of them, and may find others."""
+        return self.folded(column).like(f"%@{escaped(domain)}", escape="!")
+
+    async def delete_ids(self, table: Table, ids: Sequence[int]) -> None:
+        for few in chunks(ids):
+            await self.transaction.execute(delete(table).where(table.c.id.in_(few)))
+
+    async def execute(
+        self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None
+    ) -> Sequence[DatabaseRow]:
+        return await self.transaction.execute(statement, rows)
+
+
+def chunks(values: Sequence[Any], size: int = _FEW) -> Iterable[Sequence[Any]]:
+    """``values`` a few at a time."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def escaped(pattern: str) -> str:
+    """Text that stands for itself in LIKE with ``ESCAPE '!'``: a backslash is not the same to all databases."""
+    return pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def domain_of(key: str) -> str:
+    return key.lower().rpartition("@")[2]
+
+
+def now() -> str:
+    """The time as tables have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

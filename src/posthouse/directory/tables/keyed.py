@@ -1,0 +1,86 @@
+"""The tables that are a key and a destination: virtual, alias, transport, relocated."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import func, insert, select
+
+from posthouse.directory import schema
+from posthouse.directory.records import PAGE_ROWS, START, Cursor, KeyedTable, Row, text
+from posthouse.directory.tables.base import Rows, domain_of, escaped
+
+_TABLES = {table.name: table for table in schema.FIVE}
+
+
+class KeyedRows(Rows):
+    """Rows of the four, whatever case their keys have; new keys are look-up keys."""
+
+    async def rows(
+        self, table: KeyedTable, after: Cursor = START, *, limit: int = PAGE_ROWS, domain: str = ""
+    ) -> list[tuple[Cursor, Row]]:
+        """The next rows by key, then by age, with where to go on after each; of one ``domain`` or of all.
+
+        None: there are no more. A row without a key is not listed.
+        """
+        self.check_ours(table)
+        columns = _TABLES[table].c
+        key = columns[schema.KEY_COLUMNS[table]]
+        conditions = (self.in_domain(key, domain),) if domain else ()
+        found = await self.page(_TABLES[table], (key, columns.destination), after, limit, *conditions)
+        return [
+            (cursor, Row(cursor.id, text(name), text(destination)))
+            for cursor, (name, destination) in found
+            if not domain or domain_of(text(name)) == domain
+        ]
+
+    async def keyed(self, table: KeyedTable, keys: Iterable[str]) -> list[Row]:
+        """All rows of these keys, oldest first."""
+        self.check_ours(table)
+        return [Row(row[0], text(row[1]), text(row[2])) for row in await self.rows_of(_TABLES[table], keys)]
+
+    async def destinations(self, table: KeyedTable, key: str) -> list[str]:
+        """The destinations of one key's rows."""
+        return [row.destination for row in await self.keyed(table, (key,))]
+
+    async def add(self, table: KeyedTable, key: str, destination: str) -> None:
+        await self.add_rows(table, [(key, destination)])
+
+    async def add_rows(self, table: KeyedTable, rows: Sequence[tuple[str, str]]) -> None:
+        """New rows: keys and destinations."""
+        self.check_ours(table)
+        column = schema.KEY_COLUMNS[table]
+        if rows:
+            values = [{column: key, "destination": destination} for key, destination in rows]
+            await self.execute(insert(_TABLES[table]), values)
+
+    async def remove(self, table: KeyedTable, key: str) -> int:
+        """Remove a key's rows; how many there were."""
+        ids = [row.id for row in await self.keyed(table, (key,))]
+        await self.remove_rows(table, ids)
+        return len(ids)
+
+    async def remove_rows(self, table: KeyedTable, ids: Sequence[int]) -> None:
+        self.check_ours(table)
+        await self.delete_ids(_TABLES[table], ids)
+
+    async def replace(self, table: KeyedTable, key: str, destinations: Sequence[str]) -> None:
+        """Have exactly these rows for a key."""
+        await self.remove(table, key)
+        await self.add_rows(table, [(key, destination) for destination in destinations])
+
+    async def leading_to(self, table: KeyedTable, destination: str, limit: int = PAGE_ROWS) -> list[Row]:
+        """Rows whose destinations have this one among them."""
+        self.check_ours(table)
+        columns = _TABLES[table].c
+        pattern = f"%{escaped(destination)}%"
+        matches = func.lower(columns.destination).like(pattern, escape="!")
+        statement = select(columns.id, columns[schema.KEY_COLUMNS[table]], columns.destination).where(matches)
+        found = await self.execute(statement.order_by(columns.id).limit(limit))
+        rows = [Row(int(row[0]), text(row[1]), text(row[2])) for row in found]
+        return [row for row in rows if destination in (part.strip().lower() for part in row.destination.split(","))]
+
+    async def keys_in(self, domain: str, limit: int = 5) -> list[str]:
+        """A few of the keys that ``virtual`` and ``relocated`` have in a domain."""
+        found: list[str] = []
+        for table in ("virtual", "relocated"):
+            found += [row.key for _, row in await self.rows(table, limit=limit, domain=domain)]
+        return found
