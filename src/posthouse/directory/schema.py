@@ -4,16 +4,29 @@ The five keep the names and columns that Postfix, Courier and PAM know, and exis
 are; text is wider where they are made here. Everything of our own has a name that begins with ``posthouse_``, and
 its keys are look-up keys: lower case, domains in ASCII. Times are UTC, as in ``2026-11-22T21:29:43.000Z``.
 
+``migrations`` makes all this: whatever changes here needs a revision there, and a test compares the two.
 Only what changes tables imports this: look-ups are plain SQL, so that workers need no SQLAlchemy.
 """
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Enum, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.dialects import mysql, sqlite
 
 metadata = MetaData()
-VERSION_TABLE = "posthouse_alembic"
+
 
 _OPTIONS: dict[str, Any] = {
     "mysql_engine": "InnoDB",
@@ -32,7 +45,7 @@ _OWN_KEY = (
     .with_variant(sqlite.TEXT(), "sqlite")
 )
 _TIME = String(32)
-_YES_NO = Enum("y", "n", name="posthouse_yes_no", native_enum=False, create_constraint=True)
+_YES_NO = String(1).with_variant(mysql.ENUM("y", "n"), "mysql", "mariadb").with_variant(sqlite.TEXT(), "sqlite")
 
 
 def _keyed(name: str, key: str, *, unique: bool = False) -> Table:
@@ -64,6 +77,9 @@ users = Table(
     Column("maildir", Text),
     Column("quota", Text),
     Column("postfix", _YES_NO, server_default="y"),
+    CheckConstraint("postfix IN ('y', 'n')", name="posthouse_users_postfix").ddl_if(
+        callable_=lambda *_, dialect, **__: dialect.name not in ("mysql", "mariadb")
+    ),
     **_OPTIONS,
 )
 FIVE = (alias, relocated, transport, users, virtual)
@@ -127,7 +143,7 @@ audit = Table(
     Column("what", Text, nullable=False),
     Column("object", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("source", Text, nullable=False),  # where it came from: cli, an IP address
+    Column("source", String(100), nullable=False, server_default=""),  # where it came from: cli, an IP address
     **_OPTIONS,
 )
 state = Table(
@@ -142,6 +158,7 @@ OWN = (credentials, app_passwords, totp, domains, admins, audit, state)
 for _table in FIVE:
     _column = _table.c[KEY_COLUMNS[_table.name]]
     _name = f"posthouse_{_table.name}_key"
-    Index(_name, _column).ddl_if(callable_=lambda *_, dialect, **__: dialect.name in ("mysql", "mariadb"))
+    if not _column.unique:  # MariaDB's own index for that serves as well
+        Index(_name, _column).ddl_if(callable_=lambda *_, dialect, **__: dialect.name in ("mysql", "mariadb"))
     Index(_name, func.lower(_column)).ddl_if(dialect="postgresql")
     Index(_name, _column.collate("NOCASE")).ddl_if(dialect="sqlite")
