@@ -71,7 +71,8 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
 
     Both are read here, as root if that is who we are: the user that serves need not be able to.
     """
-    tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key))
+    client_ca = settings.tls.client_ca and settings.path(settings.tls.client_ca)
+    tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key), client_ca)
 
     def worker(index: int) -> Role:
         name = f"worker-{index}"

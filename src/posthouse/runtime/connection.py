@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
+from posthouse.runtime.tls import ServerContext
+
 READ_LIMIT = 256 * 1024
 WRITE_HIGH_WATER = 256 * 1024
 CLOSE_GRACE_SECONDS = 10.0
@@ -161,6 +163,30 @@ class Connection(asyncio.Protocol):
         """The cipher suite's name; empty without TLS."""
         cipher = self._ssl_object.cipher() if self.is_tls else None
         return cipher[0] if cipher else ""
+
+    @property
+    def channel_bindings(self) -> dict[str, bytes]:
+        """What says which TLS connection to us this is, by type (RFC 5929); empty without TLS.
+
+        TLS 1.3 has no ``tls-unique`` (RFC 8446 appendix C.5), and Python doesn't give what came in its place.
+        """
+        if not self.is_tls:
+            return {}
+        bindings: dict[str, bytes] = {}
+        tls = self._ssl_object
+        if isinstance(tls.context, ServerContext) and tls.context.end_point:
+            bindings["tls-server-end-point"] = tls.context.end_point
+        if tls.version() == "TLSv1.2" and (unique := tls.get_channel_binding("tls-unique")):
+            bindings["tls-unique"] = unique
+        return bindings
+
+    @property
+    def certificate_emails(self) -> tuple[str, ...]:
+        """The e-mail addresses (rfc822Name) of the client certificate, if one was asked for and is good."""
+        if not self.is_tls or self._ssl_object.context.verify_mode == ssl.CERT_NONE:
+            return ()
+        names = (self._ssl_object.getpeercert() or {}).get("subjectAltName", ())
+        return tuple(name for kind, name in names if kind == "email")
 
     def close(self) -> None:
         """Close once everything written has left, or the grace period is over."""

@@ -1,13 +1,28 @@
-"""The server's TLS: contexts from files, and a self-signed pair for the first start."""
+"""The server's TLS: contexts from files, and a self-signed pair for the first start.
+
+Everything is read when a context is made, by who may read it; a connection needs no file.
+"""
 
 import errno
 import os
 import ssl
 
+from posthouse.runtime.certificate import end_point
 
-def server_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3 with OpenSSL's default ciphers. Raises ``OSError`` that names the files."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+class ServerContext(ssl.SSLContext):
+    """A server's context. ``end_point``: the channel binding of its certificate, or empty (RFC 5929 §4.1)."""
+
+    end_point: bytes = b""
+
+
+def server_context(certificate: str, key: str, client_ca: str = "") -> ServerContext:
+    """TLS 1.2 and 1.3 with OpenSSL's default ciphers. Raises ``OSError`` that names the files.
+
+    ``client_ca``: who signs clients' certificates. Clients are asked for theirs then and need not have one, but one
+    that these didn't sign, or that has expired, ends the handshake: OpenSSL leaves no choice.
+    """
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     try:
@@ -17,7 +32,21 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
             os.close(os.open(path, os.O_RDONLY))
         reason = f"not a certificate and its key in PEM form ({error.strerror or error})"
         raise OSError(errno.EINVAL, reason, f"{certificate}, {key}") from error
+    with open(certificate, encoding="ascii", errors="replace") as file:
+        context.end_point = end_point(file.read())
+    if client_ca:
+        _ask_for_certificates(context, client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, client_ca: str) -> None:
+    try:
+        context.load_verify_locations(client_ca)
+    except OSError as error:
+        os.close(os.open(client_ca, os.O_RDONLY))
+        reason = f"no certificates in PEM form ({error.strerror or error})"
+        raise OSError(errno.EINVAL, reason, client_ca) from error
+    context.verify_mode = ssl.CERT_OPTIONAL
 
 
 def make_self_signed(certificate: str, key: str, hostname: str) -> None:

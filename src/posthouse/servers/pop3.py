@@ -35,6 +35,7 @@ from posthouse.protocols.sasl.server import ServerMechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.login import Login
 from posthouse.store.fetch import Message
 from posthouse.store.maildroplock import MaildropLock
@@ -78,6 +79,7 @@ class Pop3Session:
         "_lock",
         "_maildrop",
         "_next",
+        "_peer",
         "_service",
         "_view",
     )
@@ -86,6 +88,7 @@ class Pop3Session:
         connection.timeout_seconds = service.timeout_seconds
         self._service = service
         self._connection = connection
+        self._peer = peer(connection, "pop3")
         offers_tls = service.tls is not None and not connection.is_tls
         self._engine = Pop3ServerEngine(ServerOptions(service.hostname, starttls=offers_tls, auth=self._mechanisms()))
         self._exchange: ServerMechanism | None = None
@@ -144,19 +147,18 @@ class Pop3Session:
         connection.write(engine.data_to_send())
         await connection.start_tls(tls)
         engine.start_tls()
+        self._peer = peer(connection, "pop3")
         engine.auth_mechanisms = self._mechanisms()
 
     async def _user_pass(self, event: UserPass) -> None:
-        email = await self._service.login.verify(
-            event.login, event.password, peer=self._connection.peer, protocol="pop3"
-        )
+        email = await self._service.login.verify(event.login, event.password, self._peer)
         if email is None:
             self._refuse_login()
         else:
             await self._open_maildrop(email)
 
     async def _auth(self, event: Auth) -> None:
-        self._exchange = self._service.login.start(event.mechanism)
+        self._exchange = self._service.login.start(event.mechanism, self._peer)
         assert self._exchange is not None, "a mechanism was announced that isn't offered"
         await self._take_step(self._exchange, event.initial)
 
@@ -202,8 +204,7 @@ class Pop3Session:
     # Logging in.
 
     async def _take_step(self, exchange: ServerMechanism, response: bytes | None) -> None:
-        peer = self._connection.peer
-        match await self._service.login.authenticate(exchange, exchange.step(response), peer=peer, protocol="pop3"):
+        match await self._service.login.authenticate(exchange, exchange.step(response), self._peer):
             case Challenge(data):
                 self._engine.auth_challenge(data)
             case Success(email):
@@ -216,7 +217,7 @@ class Pop3Session:
         self._engine.refuse("Wrong login or password", "AUTH")  # RFC 3206 §4
 
     def _mechanisms(self) -> tuple[str, ...]:
-        return self._service.login.mechanisms(self._connection.is_tls, self._connection.peer)
+        return tuple(filter(is_sasl, self._service.login.mechanisms(self._peer)))
 
     async def _open_maildrop(self, email: str) -> None:
         account = await self._service.directory.account(email)

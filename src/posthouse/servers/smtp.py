@@ -31,6 +31,7 @@ from posthouse.protocols.smtp.events import (
 from posthouse.protocols.smtp.server import ServerOptions, SmtpServerEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.login import Login
 from posthouse.services.reception import Client, Reception, Transaction
 
@@ -39,7 +40,8 @@ RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is restarting, please try again in a moment")
 TIMED_OUT = Reply(421, "4.4.2", "Timeout: closing connection")
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed: wrong login or password")
-AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, please try again later")
+LOGIN_LATER = "4.7.0"
+AUTH_UNAVAILABLE = Reply(454, LOGIN_LATER, "Temporary authentication failure, please try again later")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,13 @@ class SmtpService:
 class SmtpSession:
     """One client's connection."""
 
-    __slots__ = ("_client", "_connection", "_engine", "_mechanism", "_service", "_transaction")
+    __slots__ = ("_client", "_connection", "_engine", "_mechanism", "_peer", "_service", "_transaction")
 
     def __init__(self, service: SmtpService, connection: Connection) -> None:
         connection.timeout_seconds = service.timeout_seconds
         self._service = service
         self._connection = connection
+        self._peer = peer(connection, "smtp")
         self._engine = SmtpServerEngine(service.options)
         self._engine.tls = connection.is_tls
         self._client = Client(
@@ -148,13 +151,14 @@ class SmtpSession:
         connection.write(engine.data_to_send())
         await connection.start_tls(tls)
         engine.start_tls()
+        self._peer = peer(connection, "smtp")
         self._client.login = self._client.helo = ""  # what was said in clear counts no more (RFC 3207 §4.2)
         self._client.tls = f"{connection.tls_version} {connection.tls_cipher}"
         engine.auth_mechanisms = self._mechanisms()
 
     async def _auth(self, event: Auth) -> None:
         login = self._service.login
-        mechanism = login.start(event.mechanism) if login else None
+        mechanism = login.start(event.mechanism, self._peer) if login else None
         if login is None or mechanism is None:
             self._engine.reply(Reply(504, "5.5.4", "Unrecognized authentication mechanism"))
             return
@@ -168,12 +172,12 @@ class SmtpSession:
         login, mechanism = self._service.login, self._mechanism
         assert login is not None
         assert mechanism is not None
-        peer = self._connection.peer
         try:
-            step = await login.authenticate(mechanism, mechanism.step(response), peer=peer, protocol="smtp")
+            step = await login.authenticate(mechanism, mechanism.step(response), self._peer)
         except PosthouseError as error:
-            log.warning("login-unavailable", peer=peer, reason=error.reason)
-            self._engine.auth_failure(AUTH_UNAVAILABLE)
+            log.warning("login-unavailable", peer=self._peer.address, reason=error.reason)
+            says_when = error.reply.status == LOGIN_LATER and 400 <= error.reply.code < 500
+            self._engine.auth_failure(error.reply if says_when else AUTH_UNAVAILABLE)
             return
         match step:
             case Challenge(data):
@@ -239,7 +243,7 @@ class SmtpSession:
 
     def _mechanisms(self) -> tuple[str, ...]:
         login = self._service.login
-        return login.mechanisms(self._connection.is_tls, self._connection.peer) if login is not None else ()
+        return tuple(filter(is_sasl, login.mechanisms(self._peer))) if login is not None else ()
 
     def _with_protocol(self, verb: str) -> str:
         return with_protocol(verb, tls=self._connection.is_tls, auth=bool(self._client.login))

@@ -21,10 +21,20 @@ from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth
 from posthouse.directory.model import StoredCredentials
 from posthouse.message.address import lookup_key
-from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
+from posthouse.protocols.sasl.credentials import ITERATIONS, Credentials, ScramKeys
+from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.scram import fake_salt
 from posthouse.protocols.sasl.server import ServerMechanism, mechanism
-from posthouse.protocols.sasl.steps import Challenge, Failure, NeedCredentials, NeedVerify, Step, Success
+from posthouse.protocols.sasl.steps import (
+    Challenge,
+    Failure,
+    NeedAccount,
+    NeedCredentials,
+    NeedToken,
+    NeedVerify,
+    Step,
+    Success,
+)
 from posthouse.runtime.log import log
 from posthouse.services import passwords
 
@@ -78,21 +88,20 @@ class Login:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def mechanisms(self, is_tls: bool, peer: str) -> tuple[str, ...]:
-        """What to offer a connection from ``peer`` (an IP address, or ``unix``): nothing in clear from afar."""
-        if not is_tls and not self._trusts(peer):
+    def mechanisms(self, peer: Peer) -> tuple[str, ...]:
+        """What to offer a client: nothing in clear from afar, nor what needs more than its connection has."""
+        if not peer.is_tls and not self._trusts(peer.address):
             return ()
-        return self._offered
+        return tuple(name for name in self._offered if _can_use(peer, name))
 
-    def start(self, name: str) -> ServerMechanism | None:
+    def start(self, name: str, peer: Peer) -> ServerMechanism | None:
         """An exchange by the mechanism of that name; None where it is not offered."""
-        if name.upper() not in self._offered:
+        offered, nonce = self.mechanisms(peer), secrets.token_bytes(18)
+        if name.upper() not in offered:
             return None
-        return mechanism(name, nonce=secrets.token_bytes(18), secret=self._secret, hostname=self._hostname)
+        return mechanism(name, nonce=nonce, secret=self._secret, hostname=self._hostname, peer=peer, offered=offered)
 
-    async def authenticate(
-        self, exchange: ServerMechanism, step: Step, *, peer: str = "", protocol: str = ""
-    ) -> Challenge | Success | Failure:
+    async def authenticate(self, exchange: ServerMechanism, step: Step, peer: Peer) -> Challenge | Success | Failure:
         """What follows from a step: a challenge to send, the account's address in Success, or Failure.
 
         Raises ``TryLater``; the exchange is over then too.
@@ -104,22 +113,26 @@ class Login:
                     step = exchange.credentials(await self._credentials(step))
                 case NeedVerify():
                     step = exchange.verified(await self._is_right(step.login, step.password, step.authzid))
+                case NeedToken():
+                    step = exchange.verified_as(None)
+                case NeedAccount():
+                    step = exchange.verified(await self._stored(step.login, "") is not None)
                 case Challenge():
                     return step
                 case Success():
-                    return Success(self._succeeded(step.login, peer, protocol))
+                    return Success(self._succeeded(step.login, peer))
                 case Failure():
-                    await self._failed(exchange.login, peer, protocol, step.reason, deadline)
+                    await self._failed(exchange.login, peer, step.reason, deadline)
                     return step
                 case _:
                     assert_never(step)
 
-    async def verify(self, login: str, password: str, *, peer: str = "", protocol: str = "") -> str | None:
+    async def verify(self, login: str, password: str, peer: Peer) -> str | None:
         """The account's address where the password is right, or None. Raises ``TryLater``."""
         deadline = self._failure_deadline()
         if await self._is_right(login, password):
-            return self._succeeded(login, peer, protocol)
-        await self._failed(login, peer, protocol, "wrong login or password", deadline)
+            return self._succeeded(login, peer)
+        await self._failed(login, peer, "wrong login or password", deadline)
         return None
 
     async def _is_right(self, login: str, password: str, authzid: str = "") -> bool:
@@ -150,13 +163,17 @@ class Login:
     async def _credentials(self, asked: NeedCredentials) -> Credentials | None:
         stored = await self._stored(asked.login, asked.authzid)
         clear = passwords.clear_password(stored.clear, plain_crypt=self._plain_crypt) if stored else None
-        if asked.kind == "plain":
+        if asked.kind in ("plain", "cram-md5"):
             return Credentials(plain=clear)
+        if asked.kind == "scram-sha-1":
+            salt = fake_salt(asked.login, self._secret)
+            keys = await self._in_thread(ScramKeys.derive, clear or "-", salt, ITERATIONS, "sha1")
+            return Credentials(scram_sha1=keys if clear else None)
         # Only accounts with a readable password need this, but then how long it takes would tell which do.
         derived = await self._in_thread(ScramKeys.derive, clear or "-", fake_salt(asked.login, self._secret))
         if clear is not None:
-            return Credentials(scram=derived)
-        return Credentials(scram=_kept_keys(stored)) if stored else None
+            return Credentials(scram_sha256=derived)
+        return Credentials(scram_sha256=_kept_keys(stored)) if stored else None
 
     async def _stored(self, login: str, authzid: str) -> StoredCredentials | None:
         """What is stored for an account that may log in, and for whom it asks to."""
@@ -199,13 +216,13 @@ class Login:
     def _failure_deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._failure_seconds
 
-    def _succeeded(self, login: str, peer: str, protocol: str) -> str:
+    def _succeeded(self, login: str, peer: Peer) -> str:
         email = lookup_key(login)
-        log.info("login", protocol=protocol, account=email, peer=peer)
+        log.info("login", protocol=peer.protocol, account=email, peer=peer.address)
         return email
 
-    async def _failed(self, login: str, peer: str, protocol: str, reason: str, deadline: float) -> None:
-        log.info("login-failed", protocol=protocol, login=login[:255], peer=peer, reason=reason)
+    async def _failed(self, login: str, peer: Peer, reason: str, deadline: float) -> None:
+        log.info("login-failed", protocol=peer.protocol, login=login[:255], peer=peer.address, reason=reason)
         await asyncio.sleep(deadline - asyncio.get_running_loop().time())
 
 
@@ -237,6 +254,15 @@ class RecentLogins:
     def _digest(self, stored: StoredCredentials, password: str) -> bytes:
         text = repr((stored.email, stored.clear, stored.scram_sha256, stored.argon2id, password))
         return hashlib.blake2b(text.encode(), key=self._key, digest_size=32).digest()
+
+
+def _can_use(peer: Peer, mechanism: str) -> bool:
+    """Whether the client's connection has what the mechanism works with."""
+    if mechanism == "EXTERNAL":
+        return bool(peer.certificate_emails)
+    if mechanism == "APOP":
+        return peer.protocol == "pop3"
+    return not mechanism.endswith("-PLUS") or bool(peer.channel_bindings)
 
 
 def _kept_keys(stored: StoredCredentials) -> ScramKeys | None:

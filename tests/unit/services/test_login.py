@@ -14,7 +14,8 @@ from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth
 from posthouse.directory.model import StoredCredentials
 from posthouse.protocols.sasl import client
-from posthouse.protocols.sasl.server import MECHANISMS, ServerMechanism
+from posthouse.protocols.sasl.peer import Peer
+from posthouse.protocols.sasl.server import ServerMechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.services import passwords
 from posthouse.services.login import RECENT_SECONDS, Login, RecentLogins
@@ -23,6 +24,8 @@ from posthouse.services.secret import host_secret
 
 SCRAM, ARGON2ID = new_secrets("secret")
 ALICE = "alice@example.test"
+MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-SHA1", "CRAM-MD5", "PLAIN", "LOGIN")
+PEER = Peer("smtp", "192.0.2.1", is_tls=True)
 
 
 class Accounts:
@@ -51,12 +54,12 @@ def login_for(*rows: StoredCredentials, **options: object) -> tuple[Login, Accou
 
 async def converse(login: Login, name: str, user: str, password: str) -> Success | Failure:
     """A client logs in by a mechanism, to its end."""
-    exchange, ours = login.start(name), client.mechanism(name, user, password, nonce=b"c" * 18)
+    exchange, ours = login.start(name, PEER), client.mechanism(name, user, password, nonce=b"c" * 18)
     assert exchange is not None
     assert ours is not None
     response = ours.initial()
     while True:
-        outcome = await login.authenticate(exchange, exchange.step(response), peer="192.0.2.1")
+        outcome = await login.authenticate(exchange, exchange.step(response), PEER)
         if not isinstance(outcome, Challenge):
             return outcome
         response = ours.respond(outcome.data)
@@ -116,18 +119,18 @@ def test_scram_challenge_does_not_tell_whether_an_account_exists():
     challenges: list[bytes] = []
     for rows in ([account(clear="secret")], [], []):
         login, _ = login_for(*rows)
-        exchange = login.start("SCRAM-SHA-256")
+        exchange = login.start("SCRAM-SHA-256", PEER)
         assert exchange is not None
-        outcome = run(login, login.authenticate(exchange, exchange.step(f"n,,n={ALICE},r=abc".encode())))
+        outcome = run(login, login.authenticate(exchange, exchange.step(f"n,,n={ALICE},r=abc".encode()), PEER))
         assert isinstance(outcome, Challenge)
         challenges.append(re.sub(rb"^r=[^,]+,", b"", outcome.data))
     assert len(set(challenges)) == 1
 
 
 def plain_exchange(login: Login, message: bytes) -> object:
-    exchange = login.start("plain")
+    exchange = login.start("plain", PEER)
     assert exchange is not None
-    return run(login, login.authenticate(exchange, exchange.step(message)))
+    return run(login, login.authenticate(exchange, exchange.step(message), PEER))
 
 
 def test_nobody_acts_for_somebody_else():
@@ -143,13 +146,13 @@ def test_verify_answers_with_the_account_or_none():
 
     async def attempts() -> list[str | None]:
         return [
-            await login.verify("ALICE@Example.Test", "secret"),
-            await login.verify(ALICE, "Secret"),
-            await login.verify("bob@example.test", "secret"),
-            await login.verify("", ""),
-            await login.verify(ALICE, "secret\0"),
-            await login.verify(ALICE, "x" * 100_000),
-            await login.verify("\udcff@\udcff", "\udcff"),
+            await login.verify("ALICE@Example.Test", "secret", PEER),
+            await login.verify(ALICE, "Secret", PEER),
+            await login.verify("bob@example.test", "secret", PEER),
+            await login.verify("", "", PEER),
+            await login.verify(ALICE, "secret\0", PEER),
+            await login.verify(ALICE, "x" * 100_000, PEER),
+            await login.verify("\udcff@\udcff", "\udcff", PEER),
         ]
 
     assert run(login, attempts()) == [ALICE, None, None, None, None, None, None]
@@ -170,7 +173,7 @@ def test_second_login_does_not_pay_for_the_hash(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(passwords, "verify", lambda *args, **kwargs: checks.append("") or real(*args, **kwargs))
 
     async def attempts() -> list[str | None]:
-        return [await login.verify(ALICE, password) for password in ("secret", "secret", "wrong")]
+        return [await login.verify(ALICE, password, PEER) for password in ("secret", "secret", "wrong")]
 
     assert run(login, attempts()) == [ALICE, ALICE, None]
     assert len(checks) == 2
@@ -181,10 +184,10 @@ def test_recent_login_ends_when_the_password_is_changed_or_the_account_disabled(
     login, accounts = login_for(row)
 
     async def attempts() -> list[str | None]:
-        answers = [await login.verify(ALICE, "secret")]
+        answers = [await login.verify(ALICE, "secret", PEER)]
         for changed in (account(argon2id=new_secrets("new")[1]), account(clear="new"), replace(row, enabled=False)):
             accounts.rows[ALICE] = changed
-            answers.append(await login.verify(ALICE, "secret"))
+            answers.append(await login.verify(ALICE, "secret", PEER))
         return answers
 
     assert run(login, attempts()) == [ALICE, None, None, None]
@@ -210,7 +213,7 @@ def test_too_many_waiting_logins_are_put_off(monkeypatch: pytest.MonkeyPatch):
     login, _ = login_for(account(argon2id=ARGON2ID))
 
     async def flood() -> list[object]:
-        attempts = (login.verify(ALICE, "secret") for _ in range(6))
+        attempts = (login.verify(ALICE, "secret", PEER) for _ in range(6))
         return await asyncio.gather(*attempts, return_exceptions=True)
 
     answers = run(login, flood())
@@ -222,7 +225,7 @@ def test_too_many_waiting_logins_are_put_off(monkeypatch: pytest.MonkeyPatch):
 def test_refusal_waits():
     login, _ = login_for(failure_seconds=0.2)
     before = time.monotonic()
-    assert run(login, login.verify(ALICE, "secret")) is None
+    assert run(login, login.verify(ALICE, "secret", PEER)) is None
     assert time.monotonic() - before >= 0.2
 
 
@@ -243,22 +246,22 @@ def test_no_mechanism_without_tls_but_from_trusted_networks(is_tls: bool, peer: 
     login, _ = login_for(
         settings=Auth(mechanisms=MECHANISMS, trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24"))
     )
-    assert login.mechanisms(is_tls, peer) == (MECHANISMS if is_offered else ())
+    assert login.mechanisms(Peer("imap", peer, is_tls)) == (MECHANISMS if is_offered else ())
     login.close()
 
 
 def test_cram_md5_is_only_offered_where_it_is_asked_for():
     """curl and others choose it over PLAIN, and then fail on every account without a readable password."""
     login, _ = login_for(settings=Auth())
-    assert login.mechanisms(True, "unix") == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-    assert login.start("CRAM-MD5") is None
+    assert login.mechanisms(Peer("imap", "unix", is_tls=True)) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+    assert login.start("CRAM-MD5", PEER) is None
     login.close()
 
 
 def test_only_known_mechanisms_start():
     login, _ = login_for()
-    assert isinstance(login.start("plain"), ServerMechanism)
-    assert login.start("GSSAPI") is None
+    assert isinstance(login.start("plain", PEER), ServerMechanism)
+    assert login.start("GSSAPI", PEER) is None
     login.close()
 
 
@@ -266,7 +269,7 @@ def test_bare_crypt_string_counts_only_if_configured():
     crypt = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
     for is_on in (True, False):
         login, _ = login_for(account(clear=crypt), settings=Auth(plain_crypt=is_on))
-        assert run(login, login.verify(ALICE, "Hello world!")) == (ALICE if is_on else None)
+        assert run(login, login.verify(ALICE, "Hello world!", PEER)) == (ALICE if is_on else None)
 
 
 def test_failed_login_is_logged_without_its_password(capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""The client's side of PLAIN, LOGIN, CRAM-MD5 and SCRAM-SHA-256, for a relayhost that wants a login.
+"""The client's side of PLAIN, LOGIN, CRAM and SCRAM, for a relayhost that wants a login.
 
 Invariants:
   1. A challenge that makes no sense raises ValueError; nothing secret is sent in answer to it.
@@ -7,26 +7,45 @@ Invariants:
 """
 
 import hmac
-from hashlib import pbkdf2_hmac, sha256
+from hashlib import pbkdf2_hmac
 
-from posthouse.protocols.sasl.credentials import client_key, decode_base64, encode_base64, server_key
+from posthouse.protocols.sasl.credentials import (
+    ScramHash,
+    client_key,
+    decode_base64,
+    digest,
+    encode_base64,
+    server_key,
+)
 from posthouse.protocols.sasl.prepare import password_bytes, prepare
 
 _MAX_ITERATIONS = 1_000_000
 _MIN_ITERATIONS = 4096  # RFC 7677 §4
 
 
-def mechanism(name: str, login: str, password: str, *, nonce: bytes) -> "ClientMechanism | None":
-    """The mechanism of that name (any case), or None where there is none. ``nonce``: 16 or more random bytes."""
-    match name.upper():
+def mechanism(
+    name: str, login: str, password: str, *, nonce: bytes, binding: tuple[str, bytes] | None = None
+) -> "ClientMechanism | None":
+    """The mechanism of that name (any case), or None where there is none.
+
+    ``nonce``: 16 or more random bytes. ``binding``: type and data of the connection's channel binding, without which
+    there is no -PLUS.
+    """
+    name = name.upper()
+    match name:
         case "PLAIN":
             return Plain(login, password)
         case "LOGIN":
             return Login(login, password)
         case "CRAM-MD5":
-            return CramMd5(login, password)
-        case "SCRAM-SHA-256":
-            return ScramSha256(login, password, encode_base64(nonce))
+            return Cram(login, password, "md5")
+        case "CRAM-SHA1":
+            return Cram(login, password, "sha1")
+        case "SCRAM-SHA-256" | "SCRAM-SHA-1":
+            return Scram(login, password, encode_base64(nonce), "sha1" if name == "SCRAM-SHA-1" else "sha256")
+        case "SCRAM-SHA-256-PLUS" | "SCRAM-SHA-1-PLUS" if binding is not None:
+            algorithm = "sha1" if name == "SCRAM-SHA-1-PLUS" else "sha256"
+            return Scram(login, password, encode_base64(nonce), algorithm, binding)
         case _:
             return None
 
@@ -73,29 +92,44 @@ class Login(ClientMechanism):
         return answer
 
 
-class CramMd5(ClientMechanism):
-    """RFC 2195 §2."""
+class Cram(ClientMechanism):
+    """RFC 2195 §2, also with another hash."""
+
+    def __init__(self, login: str, password: str, algorithm: str = "md5") -> None:
+        super().__init__(login, password)
+        self._algorithm = algorithm
 
     def respond(self, challenge: bytes) -> bytes:
         if self.is_complete:
             return super().respond(challenge)
         self.is_complete = True
-        digest = hmac.digest(self._password.encode(), challenge, "md5").hex()
-        return f"{self._login} {digest}".encode()
+        answer = hmac.digest(self._password.encode(), challenge, self._algorithm).hex()
+        return f"{self._login} {answer}".encode()
 
 
-class ScramSha256(ClientMechanism):
-    """RFC 5802 §3 and §5, RFC 7677. ``nonce``: printable and without commas."""
+class Scram(ClientMechanism):
+    """RFC 5802 §3 and §5, RFC 7677. ``nonce``: printable and without commas. ``binding``: see ``mechanism``."""
 
-    def __init__(self, login: str, password: str, nonce: bytes) -> None:
+    def __init__(
+        self,
+        login: str,
+        password: str,
+        nonce: bytes,
+        algorithm: ScramHash = "sha256",
+        binding: tuple[str, bytes] | None = None,
+    ) -> None:
         super().__init__(login, password)
+        self._algorithm: ScramHash = algorithm
+        kind, data = binding or ("", b"")
+        self._header = b"p=%s,," % kind.encode() if binding else b"n,,"
+        self._bound = encode_base64(self._header + data)
         name = self._login.replace("=", "=3D").replace(",", "=2C")
         self._nonce = nonce
         self._bare = b"n=%s,r=%s" % (name.encode(), nonce)
         self._server_signature: bytes | None = None
 
     def initial(self) -> bytes:
-        return b"n,," + self._bare
+        return self._header + self._bare
 
     def respond(self, challenge: bytes) -> bytes:
         if self.is_complete:
@@ -111,13 +145,13 @@ class ScramSha256(ClientMechanism):
         nonce, salt, iterations = _parse_server_first(server_first)
         if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce):
             raise ValueError("the server's nonce does not extend ours")
-        salted = pbkdf2_hmac("sha256", password_bytes(self._password), salt, iterations)
-        without_proof = b"c=biws,r=" + nonce
+        salted = pbkdf2_hmac(self._algorithm, password_bytes(self._password), salt, iterations)
+        without_proof = b"c=%s,r=%s" % (self._bound, nonce)
         signed = b",".join((self._bare, server_first, without_proof))
-        key = client_key(salted)
-        signature = hmac.digest(sha256(key).digest(), signed, "sha256")
+        key = client_key(salted, self._algorithm)
+        signature = hmac.digest(digest(key, self._algorithm), signed, self._algorithm)
         proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
-        self._server_signature = hmac.digest(server_key(salted), signed, "sha256")
+        self._server_signature = hmac.digest(server_key(salted, self._algorithm), signed, self._algorithm)
         return b"%s,p=%s" % (without_proof, encode_base64(proof))
 
 

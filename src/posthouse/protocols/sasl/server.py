@@ -1,5 +1,5 @@
-"""The server's side of PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and CRAM-MD5 (RFC 2195), and the
-face that all mechanisms have. SCRAM has a file of its own.
+"""The server's side of PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), and the face that all mechanisms
+have; the others have files of their own.
 
 Invariants:
   1. Whatever the client sends, the answer is a Step, never an exception; after Success or Failure only Failure.
@@ -7,56 +7,98 @@ Invariants:
   3. Secrets are compared in constant time.
 """
 
-import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import ClassVar
 
 from posthouse.protocols.sasl.credentials import Credentials, encode_base64
+from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.prepare import prepare
 from posthouse.protocols.sasl.steps import (
     Challenge,
     Failure,
-    NeedCredentials,
     NeedVerify,
     Step,
     Success,
 )
 
-MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+MECHANISMS = (
+    "EXTERNAL",
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-1",
+    "OAUTHBEARER",
+    "XOAUTH2",
+    "CRAM-SHA1",
+    "CRAM-MD5",
+    "PLAIN",
+    "LOGIN",
+)
 """Strongest first; the order in which they are offered."""
-MAX_RESPONSE_BYTES = 4096
-"""Longest response that is looked at, decoded. RFC 4616 §2 allows 255 characters for each of its three parts."""
 WRONG = Failure("wrong login or password")
 
 
-def mechanism(name: str, *, nonce: bytes, secret: bytes, hostname: str) -> "ServerMechanism | None":
-    """The mechanism of that name (any case), or None where there is none.
+def mechanism(
+    name: str, *, nonce: bytes, secret: bytes, hostname: str, peer: Peer, offered: Collection[str] = ()
+) -> "ServerMechanism | None":
+    """The mechanism of that name (any case), or None where there is none, or none that this peer can use.
 
     ``nonce``: 16 or more random bytes, new for each call. ``secret``: random bytes that stay, from which salts
-    for unknown accounts are derived. ``hostname``: this server's, for CRAM-MD5's challenge.
+    for unknown accounts are derived. ``hostname``: this server's, for the challenges of CRAM. ``offered``: what the
+    peer was offered, so that SCRAM knows when it has been told otherwise.
     """
-    match name.upper():
+    name = name.upper()
+    match name:
         case "PLAIN":
             return Plain()
         case "LOGIN":
             return Login()
-        case "CRAM-MD5":
-            return CramMd5(b"<%s@%s>" % (nonce.hex().encode(), hostname.encode("ascii", "replace")))
-        case "SCRAM-SHA-256":
-            from posthouse.protocols.sasl.scram import ScramSha256
+        case "CRAM-MD5" | "CRAM-SHA1":
+            from posthouse.protocols.sasl.cram import CramMd5, CramSha1
 
-            return ScramSha256(encode_base64(nonce), secret)
+            return (CramMd5 if name == "CRAM-MD5" else CramSha1)(timestamp(nonce, hostname))
+        case "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS" | "SCRAM-SHA-1" | "SCRAM-SHA-1-PLUS":
+            return _scram(name, nonce, secret, peer, offered)
+        case "OAUTHBEARER" | "XOAUTH2":
+            from posthouse.protocols.sasl.oauth import OAuthBearer, XOAuth2
+
+            return OAuthBearer() if name == "OAUTHBEARER" else XOAuth2()
+        case "EXTERNAL" if peer.certificate_emails:
+            from posthouse.protocols.sasl.external import External
+
+            return External(peer.certificate_emails)
         case _:
             return None
+
+
+def timestamp(nonce: bytes, hostname: str) -> bytes:
+    """A challenge of CRAM or APOP, in the form of a message id (RFC 2195 §2, RFC 1939 §7)."""
+    return b"<%s@%s>" % (nonce.hex().encode(), hostname.encode("ascii", "replace"))
+
+
+def _scram(name: str, nonce: bytes, secret: bytes, peer: Peer, offered: Collection[str]) -> "ServerMechanism | None":
+    from posthouse.protocols.sasl.scram import Scram
+
+    plain_name = name.removesuffix("-PLUS")
+    algorithm = "sha1" if plain_name == "SCRAM-SHA-1" else "sha256"
+    if plain_name == name:
+        return Scram(encode_base64(nonce), secret, algorithm, offers_plus=f"{name}-PLUS" in offered)
+    if not peer.channel_bindings:
+        return None
+    return Scram(encode_base64(nonce), secret, algorithm, peer.channel_bindings)
 
 
 class ServerMechanism(ABC):
     """One authentication exchange.
 
     ``step`` takes the client's response, decoded from base64; first the initial response, or None without one.
-    ``credentials`` and ``verified`` answer the steps that ask for them, and nothing else does. ``login`` is who
-    the client says it is, empty before it has said so.
+    ``credentials``, ``verified`` and ``verified_as`` answer the steps that ask for them, and nothing else does.
+    ``login`` is who the client says it is, empty before it has said so.
     """
+
+    max_response_bytes: ClassVar[int] = 4096
+    """Longest response that is looked at, decoded. RFC 4616 §2 allows 255 characters for each of its three parts."""
 
     def __init__(self) -> None:
         self.login = ""
@@ -64,7 +106,7 @@ class ServerMechanism(ABC):
 
     def step(self, response: bytes | None) -> Step:
         """What follows from the client's response."""
-        if response is not None and len(response) > MAX_RESPONSE_BYTES:
+        if response is not None and len(response) > self.max_response_bytes:
             return self._end(Failure("response too long"))
         try:
             return self._respond(response)
@@ -76,15 +118,19 @@ class ServerMechanism(ABC):
         raise RuntimeError("no credentials were asked for")
 
     def verified(self, is_right: bool) -> Step:  # noqa: ARG002
-        """Answers NeedVerify."""
-        raise RuntimeError("no password was to be verified")
+        """Answers NeedVerify, NeedToken and NeedAccount."""
+        raise RuntimeError("nothing was to be verified")
+
+    def verified_as(self, account: str | None) -> Step:  # noqa: ARG002
+        """Answers NeedToken: the account's address, or None where the token is not good."""
+        raise RuntimeError("no token was to be verified")
 
     @abstractmethod
     def _start(self, response: bytes | None) -> Step:
         """What follows from the initial response."""
 
     def _end(self, outcome: Success | Failure) -> Step:
-        self._respond = _over
+        self._respond = over
         return outcome
 
 
@@ -99,7 +145,7 @@ class _PasswordMechanism(ServerMechanism):
     def _verify(self, login: str, password: str, authzid: str = "") -> Step:
         if not password:
             raise ValueError("empty password")
-        self._respond = _over
+        self._respond = over
         self.login = login
         return NeedVerify(login, password, authzid)
 
@@ -139,35 +185,6 @@ class Login(_PasswordMechanism):
         return self._verify(login, password)
 
 
-class CramMd5(ServerMechanism):
-    """The client proves that it knows the password by an HMAC over our challenge. RFC 2195 §2."""
-
-    def __init__(self, challenge: bytes) -> None:
-        super().__init__()
-        self._challenge = challenge
-        self._digest = b""
-
-    def credentials(self, known: Credentials | None) -> Step:
-        if not self.login:
-            return super().credentials(known)
-        password = ((known and known.plain) or "").encode("utf-8", "surrogatepass")
-        expected = hmac.digest(password, self._challenge, "md5").hex().encode()
-        is_right = hmac.compare_digest(expected, self._digest) and password != b""
-        return self._end(Success(self.login) if is_right else WRONG)
-
-    def _start(self, response: bytes | None) -> Step:
-        if response is not None:
-            raise ValueError("initial response where the server speaks first")  # RFC 4422 §3
-        self._respond = self._answer
-        return Challenge(self._challenge)
-
-    def _answer(self, response: bytes | None) -> Step:
-        login, _, digest = (response or b"").rpartition(b" ")
-        self._respond = _over
-        self.login, self._digest = name(text(login)), digest.lower()
-        return NeedCredentials(self.login, "plain")
-
-
 def text(response: bytes | None) -> str:
     """A response as UTF-8; ``ValueError`` where it isn't."""
     try:
@@ -184,5 +201,6 @@ def name(login: str) -> str:
     return prepared
 
 
-def _over(_: bytes | None) -> Step:
+def over(_: bytes | None) -> Step:
+    """Takes the responses that come after the end."""
     return Failure("the exchange is over")

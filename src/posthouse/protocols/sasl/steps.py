@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+CredentialKind = Literal["plain", "cram-md5", "scram-sha-1", "scram-sha-256"]
+
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
@@ -15,11 +17,12 @@ class Challenge:
 class NeedCredentials:
     """Look ``login`` up and call ``credentials``, with ``None`` where there is no such account.
 
-    ``kind``: which of them the mechanism works with. ``authzid``: whom the client wants to act for; empty: itself.
+    ``kind``: which of them the mechanism works with; ``cram-md5`` is ``plain`` or the stored context.
+    ``authzid``: whom the client wants to act for; empty: itself.
     """
 
     login: str
-    kind: Literal["plain", "scram"]
+    kind: CredentialKind
     authzid: str = ""
 
 
@@ -29,6 +32,29 @@ class NeedVerify:
 
     login: str
     password: str = field(repr=False)
+    authzid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedToken:
+    """Check an access token and call ``verified``, or ``verified_as`` with the account that it is for.
+
+    ``login``: the account that the client names; it may be empty, and then only ``verified_as`` can say yes.
+    """
+
+    login: str
+    token: str = field(repr=False)
+    mechanism: Literal["OAUTHBEARER", "XOAUTH2"]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedAccount:
+    """The client has proved that it is ``login``: call ``verified`` with whether that account may log in.
+
+    ``authzid``: as the client gave it, and the same as ``login`` if not empty.
+    """
+
+    login: str
     authzid: str = ""
 
 
@@ -46,4 +72,4 @@ class Failure:
     reason: str
 
 
-Step = Challenge | NeedCredentials | NeedVerify | Success | Failure
+Step = Challenge | NeedCredentials | NeedVerify | NeedToken | NeedAccount | Success | Failure

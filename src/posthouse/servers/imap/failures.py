@@ -15,12 +15,17 @@ CODES: Final[dict[type[Refused], str]] = {
     BadMailboxName: "CANNOT",
 }
 
+LOGIN_LATER: Final = "4.7.0"
+"""The status of those temporary failures whose text is for the user: it says when a login is possible again."""
+
 
 def completion(error: PosthouseError, command: Command) -> Completion:
     """The answer to a command that failed with one of our errors."""
     if isinstance(error, BadCommandError):
         return error.completion
     if not isinstance(error, Refused):
+        if error.reply.status == LOGIN_LATER:
+            return no(error.reply.text, "UNAVAILABLE")
         return no("Temporary failure, please try again later", "UNAVAILABLE")
     code = CODES.get(type(error), "")
     # RFC 3501 §6.3.11, §6.4.7: the client may create the mailbox and try again.

@@ -18,10 +18,12 @@ from posthouse.protocols.imap.commands import Command, Event
 from posthouse.protocols.imap.engine import ImapServerEngine
 from posthouse.protocols.imap.render import Completion, flag_list
 from posthouse.protocols.imap.states import Limits, State
+from posthouse.protocols.sasl.peer import Peer
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.handlers import HANDLERS
+from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.login import Login
 from posthouse.store.account import AccountStore
 from posthouse.store.errors import NoSuchMailbox
@@ -50,13 +52,14 @@ class SessionOverError(Exception):
 class ImapSession:
     """The state of one connection. Handlers use ``engine`` to speak and ``store`` and ``view`` to act."""
 
-    __slots__ = ("connection", "engine", "failed_logins", "login", "service", "store", "view")
+    __slots__ = ("connection", "engine", "failed_logins", "login", "peer", "service", "store", "view")
 
     def __init__(self, service: ImapService, connection: Connection) -> None:
         settings = service.settings.imap
         connection.timeout_seconds = settings.timeout_seconds
         self.service = service
         self.connection = connection
+        self.peer: Peer = peer(connection, "imap")
         self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
         self.failed_logins = 0
@@ -157,7 +160,12 @@ class ImapSession:
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that may be used on this connection."""
-        return self.service.login.mechanisms(self.connection.is_tls, self.connection.peer)
+        return tuple(filter(is_sasl, self.service.login.mechanisms(self.peer)))
+
+    def tls_has_begun(self) -> None:
+        """The same client is somebody else from now on: what it said in clear counts no more."""
+        self.engine.start_tls()
+        self.peer = peer(self.connection, "imap")
 
     @property
     def offers_starttls(self) -> bool:

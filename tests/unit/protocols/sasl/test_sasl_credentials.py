@@ -50,6 +50,14 @@ def test_dovecot_form_of_scram_keys_is_understood():
     assert ScramKeys.parse(dovecot) == keys
 
 
+def test_keys_of_sha_1_have_a_text_form_of_their_own():
+    keys = ScramKeys.derive("pencil", b"salt", 4096, "sha1")
+    assert str(keys).startswith("SCRAM-SHA-1$4096:")
+    assert ScramKeys.parse(str(keys), "sha1") == keys
+    with pytest.raises(ValueError, match="SCRAM-SHA-256"):
+        ScramKeys.parse(str(keys))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "SCRAM-SHA-256$", "SCRAM-SHA-256$4096:AAAA$AAAA:AAAA", "SCRAM-SHA-1$4096:AAAA$AAAA:AAAA", "x,y,z,w", "0,,,"]
@@ -62,6 +70,6 @@ def test_broken_scram_keys_are_refused(text: str):
 
 def test_secrets_do_not_show_in_a_repr():
     keys = ScramKeys.derive("pencil", b"salt", 4096)
-    shown = repr(Credentials(plain="pencil", scram=keys))
+    shown = repr(Credentials(plain="pencil", scram_sha256=keys))
     assert "pencil" not in shown
     assert repr(keys.stored_key) not in shown

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 async def authenticate(session: "ImapSession", command: Authenticate) -> Completion:
-    login, peer = session.service.login, session.connection.peer
+    login, peer = session.service.login, session.peer
     if command.mechanism not in session.mechanisms():
         return not_offered(session)
-    mechanism = login.start(command.mechanism)
+    mechanism = login.start(command.mechanism, peer)
     if mechanism is None:
         return not_offered(session)
-    step = await login.authenticate(mechanism, mechanism.step(command.initial), peer=peer, protocol="imap")
+    step = await login.authenticate(mechanism, mechanism.step(command.initial), peer)
     while isinstance(step, Challenge):
         session.engine.auth_challenge(step.data)
         event = await session.next_event()
         if isinstance(event, AuthCancelled):
             return bad("Authentication cancelled")
         assert isinstance(event, AuthResponse), "only a response can follow a challenge"
-        step = await login.authenticate(mechanism, mechanism.step(event.data), peer=peer, protocol="imap")
+        step = await login.authenticate(mechanism, mechanism.step(event.data), peer)
     if isinstance(step, Success):
         return await logged_in(session, step.login)
     return login_failed(session)

@@ -18,8 +18,7 @@ IN_CLEAR: Final = no("Passwords are taken over TLS only", "PRIVACYREQUIRED")
 async def login(session: "ImapSession", command: Login) -> Completion:
     if PASSWORD_MECHANISM not in session.mechanisms():
         return not_offered(session)
-    peer = session.connection.peer
-    email = await session.service.login.verify(command.user, command.password, peer=peer, protocol="imap")
+    email = await session.service.login.verify(command.user, command.password, session.peer)
     if email is None:
         return login_failed(session)
     return await logged_in(session, email)

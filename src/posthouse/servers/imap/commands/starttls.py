@@ -19,5 +19,5 @@ async def starttls(session: "ImapSession", _: StartTls) -> Completion | None:
     engine.complete(ok("Begin TLS negotiation now"))
     connection.write(engine.data_to_send())
     await connection.start_tls(tls)
-    engine.start_tls()
+    session.tls_has_begun()
     return None
