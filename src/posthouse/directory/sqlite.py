@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Settings
-from posthouse.directory import sqlite_schema as schema
+from posthouse.directory import version
 from posthouse.directory.database import Row, Transaction
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class SqliteDatabase:
     def __init__(self, settings: Settings) -> None:
         self.path = settings.path(settings.database.url.removeprefix(SCHEME))
         self._user = settings.user
+        self._classic = version.classic(settings.database)
         self._connection: sqlite3.Connection | None = None
         self._engine: sqlalchemy.Engine | None = None
 
@@ -42,16 +43,20 @@ class SqliteDatabase:
     def name(self) -> str:
         return f"database {self.path}"
 
-    async def open(self) -> None:
-        """Open the file; it is made, with its directory, where there is none. Raises ``TryLater``."""
+    async def open(self, *, as_it_is: bool = False) -> None:
+        """Open the file; it is made, with its directory, where there is none, and its schema brought up to date.
+
+        ``as_it_is``: neither of that. Raises ``TryLater``.
+        """
+        if as_it_is and not os.path.exists(self.path):  # noqa: ASYNC240 - nothing else runs yet
+            raise self._trouble("there is no such file")
         try:
-            self._make_file()
+            if not as_it_is:
+                self._make_file()
+                version.prepare_file(self.path, self._classic)
             connection = self._connect()
-            schema.prepare(connection)
         except (OSError, KeyError, sqlite3.Error) as error:
             raise self._trouble(error) from error
-        except TryLater as error:
-            raise self._trouble(error.reason) from error
         self._connection = connection
 
     async def close(self) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from posthouse.base.errors import TryLater
+from posthouse.config.settings import Database as DatabaseSettings
+from posthouse.config.settings import Lookup, UsersLookup
 from posthouse.directory.database import Database, Dialect, Row
 
 NEEDED = "0002"
@@ -75,6 +77,13 @@ async def found_version(queries: _Queries) -> str | None:
 async def tables(queries: _Queries) -> frozenset[str]:
     """The names of the database's tables and views. Raises ``TryLater``."""
     return frozenset(str(row[0]) for row in await queries.query(_TABLES[queries.dialect]))
+
+
+def classic(settings: DatabaseSettings) -> frozenset[str]:
+    """Those of the five tables that are ours to make where they are missing: the configuration names no others."""
+    if settings.schema != "posthouse":
+        return frozenset()
+    return frozenset(name for name in FIVE if getattr(settings, name) in (Lookup(), UsersLookup()))
 
 
 def is_current(path: str) -> bool:

@@ -10,7 +10,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Database, Settings
 from posthouse.directory import directory as module
 from posthouse.directory.directory import Directory
-from posthouse.directory.sqlite_schema import COLUMNS
+from posthouse.directory.schema import FIVE
 
 _NO = Reply(550, "5.0.0", "no")
 
@@ -53,7 +53,7 @@ def test_no_database_is_made_through_a_link(tmp_path):
 
 
 def test_the_five_tables_have_exactly_the_columns_of_the_contract(directory):
-    for table, columns in COLUMNS.items():
+    for table, columns in ((table.name, table.c.keys()) for table in FIVE):
         found = directory.database.connection.execute(f'PRAGMA table_info("{table}")').fetchall()
         assert tuple(row[1] for row in found) == columns
 
