@@ -165,6 +165,7 @@ CHECKS: dict[str, Check] = {
     "guard.exempt_networks": _network,
     "pam.service": _pam_service,
     "ldap.urls": _ldap_url,
+    "ldap.domains": _hostname,
     "oidc.issuer": _issuer,
     "auth.trusted_networks": _network,
     "mail.root": _path,

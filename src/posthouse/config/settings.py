@@ -204,8 +204,11 @@ class Ldap:
     ca: str = ""
     """PEM file of those who sign the servers' certificates. Empty: the system's."""
     user_dn: str = ""
-    """The user's entry where it follows from the login: ``uid={local},ou=people,dc=example,dc=org`` (``{login}``,
-    ``{local}``, ``{domain}``). Empty: it is searched for."""
+    """The user's entry where it follows from the login: ``uid={local},ou=people,dc=example,dc=org`` (``{login}``
+    is the whole address; ``{local}`` and ``{domain}`` are its parts). Empty: it is searched for."""
+    domains: tuple[str, ...] = ()
+    """Domains whose users these are; others' logins are not asked about. Empty: all of them, and then ``user_dn`` or
+    ``filter`` has to have ``{login}`` or ``{domain}``: one name at two domains is two users."""
     base: str = ""
     """Where to search for the user's entry."""
     filter: str = "(mail={login})"

@@ -1,0 +1,149 @@
+"""Passwords that others know: OpenLDAP's server, the real PAM, and a whole server that asks all of them in turn."""
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+from tests.interop.slapd import Slapd, free_port
+
+from posthouse.base.errors import TryLater
+from posthouse.config.settings import Ldap, Settings
+from posthouse.protocols.sasl.peer import Peer
+from posthouse.services.ldap import LdapSource
+
+PEER = Peer("imap", "192.0.2.1", is_tls=True)
+PEOPLE = [
+    ("alice", "alice@example.test", "alice-secret"),
+    ("o\\2cconnor\\2bx", "o.connor@example.test", "o-secret"),
+    ("twin1", "twins@example.test", "twin-secret"),
+    ("twin2", "twins@example.test", "twin-secret"),
+]
+
+
+@pytest.fixture(scope="module")
+def slapd(need, tmp_path_factory):
+    with Slapd(need("slapd"), tmp_path_factory.mktemp("slapd"), PEOPLE) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(slapd, tmp_path):
+    (tmp_path / "reader").write_text("reader-secret\n")
+    ldap = Ldap(
+        urls=(slapd.urls["ldaps"],),
+        ca=str(slapd.place / "ca.pem"),
+        base="ou=people,dc=example,dc=test",
+        bind_dn="cn=reader,dc=example,dc=test",
+        bind_password_file="reader",
+    )
+    return Settings(hostname="mail.example.test", data_dir=str(tmp_path), ldap=ldap)
+
+
+def check(settings, login, password, *, seconds=30.0, is_local=None, **changes):
+    changed = replace(settings, ldap=replace(settings.ldap, **changes))
+    source = LdapSource(changed, seconds=seconds, is_local=is_local)
+    return asyncio.run(source.check(login, password, PEER))
+
+
+def everywhere(_host):
+    return False
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps", "ldapi"])
+def test_a_password_is_right_where_the_directory_lets_its_user_in(settings, slapd, scheme):
+    urls = (slapd.urls[scheme],)
+    assert check(settings, "Alice@Example.test", "alice-secret", urls=urls) == "alice@example.test"
+    assert check(settings, "alice@example.test", "Alice-secret", urls=urls) is None
+    assert check(settings, "nobody@example.test", "alice-secret", urls=urls) is None
+
+
+def test_a_connection_is_encrypted_before_anything_is_said(settings, slapd):
+    plain = {"urls": (slapd.urls["ldap"],), "is_local": everywhere}
+    assert check(settings, "alice@example.test", "alice-secret", **plain) == "alice@example.test"
+    with pytest.raises(TryLater, match=r"certificate verify failed|TLS handshake failed"):
+        check(settings, "alice@example.test", "alice-secret", ca="", **plain)
+
+
+def test_a_server_has_to_be_whom_its_certificate_says(settings, slapd):
+    with pytest.raises(TryLater, match=r"127\.0\.0\.2"):
+        check(settings, "a@b.test", "x", urls=(f"ldaps://127.0.0.2:{slapd.tls_port}",))
+    with pytest.raises(TryLater, match="certificate verify failed"):
+        check(settings, "a@b.test", "x", ca="")
+    with pytest.raises(TryLater, match=r"ldap.ca: .*/none.pem: No such file"):
+        check(settings, "a@b.test", "x", ca="none.pem")
+
+
+def test_an_entrys_name_may_follow_from_the_login(settings):
+    names = {"user_dn": "uid={local},ou=people,dc=example,dc=test", "domains": ("example.test",), "bind_dn": ""}
+    assert check(settings, "alice@example.test", "alice-secret", **names) == "alice@example.test"
+    assert check(settings, "alice@example.test", "wrong", **names) is None
+    assert check(settings, "nobody@example.test", "wrong", **names) is None
+    assert check(settings, '"o,connor+x"@example.test', "o-secret", **names) is None  # the quotes belong to the name
+    assert check(settings, "o.connor@example.test", "o-secret") == "o.connor@example.test"
+    # Another domain's alice is somebody else.
+    assert check(settings, "alice@other.test", "alice-secret", **names) is None
+    assert check(settings, "alice", "alice-secret", **names) is None
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        "*@example.test",
+        "a*@example.test",
+        "alice@example.test)(mail=*",
+        '"*)(uid=alice"@example.test',
+        "alice@example.test ",
+        "alice\0@example.test",
+        "\udcff@example.test",
+        "",
+        "@",
+        "alice@example.test,ou=people",
+    ],
+)
+def test_a_login_is_a_value_whatever_it_is(settings, login):
+    assert check(settings, login, "alice-secret") is None
+    assert check(settings, login, "alice-secret", user_dn="mail={login},ou=people,dc=example,dc=test") is None
+
+
+def test_an_empty_password_is_never_right(settings):
+    """RFC 4513 §5.1.2: the server would say yes to it."""
+    assert check(settings, "alice@example.test", "") is None
+    assert check(settings, "alice@example.test", "\udcff") is None
+
+
+def test_servers_are_asked_in_turn_until_one_answers(settings, slapd):
+    """One is not there, and one takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        urls = [f"ldap://127.0.0.1:{port}" for port in (free_port(), silent.getsockname()[1])]
+        source = LdapSource(
+            replace(settings, ldap=replace(settings.ldap, urls=(*urls, slapd.urls["ldap"]))), seconds=4
+        )
+
+        async def two():
+            first = await source.check("alice@example.test", "alice-secret", PEER)
+            async with asyncio.timeout(1.0):  # those that did not answer are asked last now
+                return first, await source.check("alice@example.test", "alice-secret", PEER)
+
+        assert asyncio.run(two()) == ("alice@example.test", "alice@example.test")
+        with pytest.raises(TryLater, match=r"no server answers|no answer within"):
+            check(settings, "alice@example.test", "alice-secret", urls=tuple(urls), seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bind_dn": "cn=nobody,dc=example,dc=test"}, "bind as ldap.bind_dn, cn=nobody.*code 49"),
+        ({"bind_password_file": "none"}, "ldap.bind_password_file: .*/none: No such file"),
+        ({"base": "dc=nowhere"}, "search below dc=nowhere: code 32"),
+        ({"base": "ou=elsewhere,dc=example,dc=test"}, "referred to ldap://127.0.0.9"),
+        ({"base": "dc=example,dc=test", "filter": "(uid=missing)"}, "may be at ldap://127.0.0.9"),
+        ({"filter": "(mail={login}"}, r"ldap.filter: '\)' has to be at"),
+        ({"filter": "(uid=twin*)"}, "matches several entries"),
+        ({"user_dn": "{local}"}, "bind as alice: code 34"),
+    ],
+    ids=range(8),
+)
+def test_what_is_no_no_is_trouble(settings, changes, reason):
+    with pytest.raises(TryLater, match=reason):
+        check(settings, "alice@example.test", "alice-secret", **changes)
