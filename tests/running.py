@@ -15,16 +15,19 @@ PATIENCE_SECONDS = 60.0
 
 
 class RunningServer:
-    """``posthouse serve`` on 127.0.0.1. ``ports`` by service; ``log`` is what it has logged so far."""
+    """``posthouse serve`` on 127.0.0.1. ``ports`` by service; ``log`` is what it has logged so far.
 
-    def __init__(self, directory: Path, configuration: str = "", *, workers: int = 2) -> None:
+    ``listen``: lines of TOML for listeners beside the usual ones.
+    """
+
+    def __init__(self, directory: Path, configuration: str = "", *, workers: int = 2, listen: str = "") -> None:
         self.directory = directory
         self.data = directory / "data"
         self.configuration = directory / "posthouse.toml"
         self.log_file = directory / "server.log"
         self.ports: dict[str, int] = {}
         self.process: subprocess.Popen[bytes] | None = None
-        listen = "".join(f'{service} = ["127.0.0.1:0"]\n' for service in SERVICES)
+        listen = "".join(f'{service} = ["127.0.0.1:0"]\n' for service in SERVICES) + listen
         head = f'hostname = "mail.example.test"\ndata_dir = "{self.data}"\nworkers = {workers}\n'
         tables = configuration if "[listen]" in configuration else f"{configuration}\n[listen]\n{listen}"
         self.configuration.write_text(head + tables)
@@ -55,7 +58,11 @@ class RunningServer:
         while True:
             for event in self._events(offset):
                 if event.get("event") == "serving":
-                    self.ports = {s: int(event[s].rpartition(":")[2]) for s in SERVICES if s in event}
+                    self.ports = {
+                        service: int(address.rpartition(":")[2])
+                        for service, address in event.items()
+                        if str(address).startswith("127.0.0.1:") and "," not in address
+                    }
                     return self
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start:\n{self.log_file.read_text()}")
