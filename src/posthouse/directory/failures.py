@@ -1,0 +1,42 @@
+"""What goes wrong with a database server, in words that mean the same for MariaDB, MySQL and PostgreSQL.
+
+All of them are ``TryLater``: none is a reason to refuse mail. They differ in what helps.
+"""
+
+from posthouse.base.errors import TryLater
+
+
+class Failure(TryLater):
+    """Something went wrong; ``reason`` says what, in the server's words."""
+
+
+class Lost(Failure):
+    """The connection is gone, or could not be made: a new one may do."""
+
+
+class Unusable(Failure):
+    """The server says itself that it can't serve anybody: another one has to."""
+
+
+class Full(Failure):
+    """The server takes no further connection."""
+
+
+class ReadOnly(Failure):
+    """The server answers questions, but changes nothing: a replica."""
+
+
+class Again(Failure):
+    """A deadlock, or a conflict with another transaction: all of it once more will do."""
+
+
+class Wrong(Failure):
+    """The statement itself: an unknown table, a value that is too long. No other server would like it more."""
+
+
+class Violated(Wrong):
+    """A unique key, or another constraint."""
+
+
+class Inexpressible(ValueError):
+    """A parameter that this database can't express. So no row has it."""

@@ -1,0 +1,269 @@
+"""One database server: its connections, and what is known of its state.
+
+Invariants:
+  1. A connection serves one caller; it goes back only with its answer read to the end. Whatever else happens
+     (a caller that is cancelled too), it is closed.
+  2. There are at most ``most`` connections in use; who comes later waits in order.
+  3. Slow is not dead: a server whose answer takes long is given up when it doesn't take a new connection either.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from posthouse.directory.failures import Again, Failure, Full, Inexpressible, Lost, ReadOnly, Unusable, Wrong
+from posthouse.runtime.log import log
+
+CONNECT_SECONDS = 0.9
+"""How long logging in may take. With the first of ``ANSWER_SECONDS`` it makes less than 2 s, for everything."""
+ANSWER_SECONDS = (0.5, 1.0, 5.0)
+"""How long a look-up is waited for, each time after the first on a new connection."""
+CHANGE_SECONDS = 30.0
+"""How long a changing statement is waited for, while the server takes new connections: it may wait for a lock."""
+
+LOCK_SECONDS = 10
+"""How long one statement waits for another transaction's lock, before its own begins again."""
+
+State = Literal["new", "up", "read-only", "down"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to log in; ``port`` 0 is the usual one, ``unix`` a socket's path or empty."""
+
+    host: str
+    port: int
+    unix: str
+    user: str
+    password: str
+    database: str
+    tls: ssl.SSLContext | None
+
+
+class Connection(Protocol):
+    """What ``MySqlConnection`` and ``PostgreSqlConnection`` have in common."""
+
+    @property
+    def is_usable(self) -> bool: ...
+    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
+    async def change(self, sql: str, parameters: Sequence[object] = ()) -> tuple[list[tuple[Any, ...]], int]: ...
+    async def change_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None: ...
+    async def begin(self) -> None: ...
+    async def commit(self) -> None: ...
+    async def rollback(self) -> None: ...
+    async def read_only(self) -> str: ...
+    async def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Server:
+    """A server, by the address it is called in messages.
+
+    ``on_doubt`` is called when it doesn't answer, ``on_change`` when ``state`` is another one.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        connect: Callable[[], Awaitable[Connection]],
+        most: int,
+        *,
+        on_doubt: Callable[[], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.address = address
+        self.state: State = "new"
+        self.reason = ""
+        self._connect = connect
+        self._most = most
+        self._slots = asyncio.Semaphore(most)
+        self._idle: list[Connection] = []
+        self._in_use = 0
+        self._check: asyncio.Task[bool] | None = None
+        self._on_doubt = on_doubt
+        self._on_change = on_change
+
+    # What is known of it
+
+    def is_down(self) -> bool:
+        return self.state == "down"
+
+    def set_state(self, state: State, reason: str = "") -> None:
+        """Note what is known now; a change is logged."""
+        if state == self.state:
+            self.reason = reason
+            return
+        before, self.state, self.reason = self.state, state, reason
+        if state == "down":
+            self._forget_idle()
+            log.error("database-server-down", server=self.address, reason=reason)
+        elif state == "read-only":
+            log.warning("database-server-read-only", server=self.address, reason=reason)
+        elif before != "new":
+            log.warning("database-server-up", server=self.address)
+        self._on_change()
+
+    def check(self) -> "asyncio.Future[bool]":
+        """Whether the server serves, by a new connection; who asks meanwhile gets the same answer."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._look())
+        return asyncio.shield(self._check)
+
+    async def _look(self) -> bool:
+        connection = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await self._connect()
+                reason = await connection.read_only()
+        except Full as failure:
+            if self._in_use == 0:
+                self.set_state("down", failure.reason)
+            return self._in_use > 0
+        except TimeoutError:
+            if connection:
+                connection.abort()
+            self.set_state("down", f"no answer in {CONNECT_SECONDS} s")
+            return False
+        except Failure as failure:
+            if connection:
+                connection.abort()
+            self.set_state("down", failure.reason)
+            return False
+        self._give_back(connection)
+        self.set_state("read-only" if reason else "up", reason)
+        return True
+
+    # Its connections
+
+    async def acquire(self) -> Connection:
+        """A connection for one caller, who gives it to ``release``. Raises ``Failure``."""
+        await self._slots.acquire()
+        self._in_use += 1
+        try:
+            if self._check is not None and not self._check.done():
+                await asyncio.shield(self._check)
+            if self.state == "down":
+                raise Lost(self.reason)
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.is_usable:
+                    return connection
+            return await self._new()
+        except BaseException:
+            self._in_use -= 1
+            self._slots.release()
+            raise
+
+    async def _new(self) -> Connection:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await self._connect()
+        except TimeoutError:
+            self.set_state("down", f"no answer in {CONNECT_SECONDS} s")
+            raise Lost(self.reason) from None
+        except Full as failure:
+            if self._in_use == 1:
+                self.set_state("down", failure.reason)
+            raise
+        except Failure as failure:
+            self.set_state("down", failure.reason)
+            raise
+        if self.state == "new":
+            self.set_state("up")
+        return connection
+
+    def release(self, connection: Connection, *, is_sound: bool) -> None:
+        """Take a connection back, to be used again only where it ``is_sound``."""
+        self._in_use -= 1
+        if is_sound:
+            self._give_back(connection)
+        else:
+            connection.abort()
+        self._slots.release()
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.is_usable and len(self._idle) + self._in_use < self._most:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def _forget_idle(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
+    async def close(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._check
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            with suppress(Exception):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await connection.close()
+            connection.abort()
+
+    # Asking
+
+    async def query(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT, asked again on a new connection where the first one is lost.
+
+        Raises ``Failure`` (``Lost``, ``Unusable``, ``Full``: another server may do) and ``Inexpressible``.
+        """
+        for seconds in ANSWER_SECONDS:
+            try:
+                return await self._query(sql, parameters, seconds)
+            except (Lost, TimeoutError):
+                if self.state == "down" or not await self.doubt():
+                    raise Lost(self.reason) from None
+        raise Lost(f"no answer in {ANSWER_SECONDS[-1]} s, though it takes connections")
+
+    async def _query(self, sql: str, parameters: Sequence[object], seconds: float) -> list[tuple[Any, ...]]:
+        connection = await self.acquire()
+        is_sound = False
+        try:
+            async with asyncio.timeout(seconds):
+                rows = await connection.query(sql, parameters)
+            is_sound = True
+        except (Wrong, Again, ReadOnly, Inexpressible):
+            is_sound = True
+            raise
+        except Unusable as failure:
+            self.set_state("down", failure.reason)
+            raise
+        finally:
+            self.release(connection, is_sound=is_sound)
+        return rows
+
+    async def doubt(self) -> bool:
+        """Whether it still serves; the others are looked at in the same time."""
+        self._forget_idle()
+        self._on_doubt()
+        return await self.check()
+
+    async def patiently(self, connection: Connection, work: Awaitable[T]) -> T:
+        """Wait for a change of ``connection``, as long as the server serves at all. Raises ``Lost``."""
+        task = asyncio.ensure_future(work)
+        waited = 0.0
+        try:
+            while True:
+                done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS[0])
+                if done:
+                    return task.result()
+                waited += ANSWER_SECONDS[0]
+                if waited >= CHANGE_SECONDS:
+                    raise Lost(f"no answer in {CHANGE_SECONDS:.0f} s")
+                if not await self.check():
+                    raise Lost(self.reason)
+        finally:
+            if not task.done():
+                connection.abort()
+                task.cancel()
+                await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # seen
