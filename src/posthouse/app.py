@@ -6,6 +6,7 @@ this module is imported, so that they share its memory.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import signal
 import ssl
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.base.clock import SystemClock
-from posthouse.config.endpoints import parse_endpoint
+from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
@@ -24,6 +25,8 @@ from posthouse.outbound.lmtp import LmtpCourier
 from posthouse.outbound.routing import OwnHost
 from posthouse.outbound.smtp import SmtpCourier, opportunistic_tls
 from posthouse.protocols.smtp.server import ServerOptions
+from posthouse.protocols.socketmap.server import SocketmapEngine
+from posthouse.protocols.tcptable.server import TcpTableEngine
 from posthouse.runtime import privileges
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.listener import Listener
@@ -33,13 +36,17 @@ from posthouse.runtime.server import Server, Session
 from posthouse.runtime.supervisor import Role
 from posthouse.runtime.tls import server_context
 from posthouse.runtime.watch import Watch
+from posthouse.servers.dovecotauth import DovecotAuthService
 from posthouse.servers.imap.session import ImapService, ImapSession
+from posthouse.servers.lookups import LookupService
 from posthouse.servers.pop3 import Pop3Service
+from posthouse.servers.saslauthd import SaslauthdService
 from posthouse.servers.smtp import SmtpService
 from posthouse.services.bounces import Bounces
 from posthouse.services.login import Login
 from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.placement import Placement
+from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.reception import Reception
 from posthouse.services.secret import host_secret
 from posthouse.store.store import Store
@@ -228,6 +235,11 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
 
     pop3 = Pop3Service(hostname, login, its.directory, its.store, tls, settings.pop3.timeout_seconds).serve
     submission = smtp(submission=True)
+    maps = PostfixMaps(its.directory, settings)
+    tables = {
+        f"tcp_table.{name}": LookupService(maps, functools.partial(TcpTableEngine, name)).serve
+        for name in POSTFIX_MAPS
+    }
     return {
         "smtp": smtp(),
         "submission": submission,
@@ -237,6 +249,10 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
         "imaps": imap,
         "pop3": pop3,
         "pop3s": pop3,
+        "dovecot_auth": DovecotAuthService(login).serve,
+        "saslauthd": SaslauthdService(login).serve,
+        "socketmap": LookupService(maps, SocketmapEngine).serve,
+        **tables,
     }
 
 
