@@ -60,8 +60,9 @@ class RunningServer:
                 if event.get("event") == "serving":
                     self.ports = {
                         service: int(address.rpartition(":")[2])
-                        for service, address in event.items()
-                        if str(address).startswith("127.0.0.1:") and "," not in address
+                        for service, addresses in event.items()
+                        for address in str(addresses).split(",")
+                        if address.startswith("127.0.0.1:")
                     }
                     return self
             if self.process.poll() is not None or time.monotonic() > deadline:

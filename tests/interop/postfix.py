@@ -1,0 +1,129 @@
+"""A real Postfix of a test's own: its configuration, queue and processes below one directory, ports of 127.0.0.1."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+from tests.interop.house import PATIENCE_SECONDS
+
+MAIN = """\
+compatibility_level = 3.6
+queue_directory = {here}/spool
+data_directory = {here}/state
+mail_owner = postfix
+setgid_group = postdrop
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = postfix.example.net
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+local_recipient_maps =
+recipient_delimiter = +
+maillog_file = {here}/log
+maillog_file_prefixes = {here}
+minimal_backoff_time = 1s
+queue_run_delay = 1s
+"""
+# master(5): service, type, private, unprivileged, chroot, wakeup, maximum of processes, program. Nothing in a chroot.
+MASTER = """\
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+local unix - n n - - local
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    """Configured by ``main`` and ``master``, in which ``{port}`` is this server's SMTP port and ``{here}`` its
+    directory; ``log`` is what it has logged so far."""
+
+    def __init__(self, directory: Path, main: str, master: str = "{port} inet n - n - - smtpd\n") -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root can start Postfix")
+        self.directory = directory
+        self.port = free_port()
+        self._etc = directory / "etc"
+        for name in ("etc", "spool", "state"):
+            (directory / name).mkdir(parents=True)
+        shutil.chown(directory / "state", "postfix")
+        address = f"127.0.0.1:{self.port}"
+        (self._etc / "main.cf").write_text((MAIN + main).replace("{here}", str(directory)))
+        (self._etc / "master.cf").write_text((MASTER + master).replace("{port}", address))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = ["postfix", "-c", str(self._etc), "start-fg"]
+        self._process = subprocess.Popen(command, start_new_session=True, **quiet)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.session().close()
+            except OSError:
+                assert self._process.poll() is None, f"Postfix did not start:\n{self.log}"
+                assert time.monotonic() < deadline, f"Postfix does not answer:\n{self.log}"
+                time.sleep(0.05)
+            else:
+                return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)  # the master, which ends its own
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def session(self) -> smtplib.SMTP:
+        return smtplib.SMTP("127.0.0.1", self.port, timeout=60)
+
+    def look_up(self, table: str, key: str) -> str | None:
+        """What postmap(1) finds."""
+        command = ["postmap", "-c", str(self._etc), "-q", key, table]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert not done.stderr, done.stderr
+        return done.stdout.removesuffix("\n") if done.returncode == 0 else None
+
+    @property
+    def log(self) -> str:
+        log = self.directory / "log"
+        return log.read_text() if log.exists() else ""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has, for what keeps it over a restart: none that the kernel gives to others."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
