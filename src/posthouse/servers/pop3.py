@@ -9,6 +9,7 @@ Invariants:
 """
 
 import asyncio
+import secrets
 import ssl
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,7 @@ from posthouse.base.errors import PosthouseError, Refused
 from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.pop3.events import (
+    Apop,
     Auth,
     AuthCancelled,
     AuthResponse,
@@ -31,7 +33,8 @@ from posthouse.protocols.pop3.events import (
 )
 from posthouse.protocols.pop3.maildrop import Maildrop
 from posthouse.protocols.pop3.server import Pop3ServerEngine, ServerOptions
-from posthouse.protocols.sasl.server import ServerMechanism
+from posthouse.protocols.sasl.apop import Apop as ApopExchange
+from posthouse.protocols.sasl.server import ServerMechanism, timestamp
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
@@ -81,6 +84,7 @@ class Pop3Session:
         "_next",
         "_peer",
         "_service",
+        "_timestamp",
         "_view",
     )
 
@@ -90,7 +94,15 @@ class Pop3Session:
         self._connection = connection
         self._peer = peer(connection, "pop3")
         offers_tls = service.tls is not None and not connection.is_tls
-        self._engine = Pop3ServerEngine(ServerOptions(service.hostname, starttls=offers_tls, auth=self._mechanisms()))
+        self._timestamp = self._new_timestamp()
+        self._engine = Pop3ServerEngine(
+            ServerOptions(
+                service.hostname,
+                starttls=offers_tls,
+                auth=self._mechanisms(),
+                timestamp=self._timestamp.decode(),
+            )
+        )
         self._exchange: ServerMechanism | None = None
         self._account = ""
         self._lock: MaildropLock | None = None
@@ -157,6 +169,11 @@ class Pop3Session:
         else:
             await self._open_maildrop(email)
 
+    async def _apop(self, event: Apop) -> None:
+        response = f"{event.login} {event.digest}".encode("utf-8", "surrogateescape")
+        # RFC 1939 §7: the greeting's timestamp is the challenge of every attempt.
+        await self._take_step(ApopExchange(self._timestamp), response)
+
     async def _auth(self, event: Auth) -> None:
         self._exchange = self._service.login.start(event.mechanism, self._peer)
         assert self._exchange is not None, "a mechanism was announced that isn't offered"
@@ -218,6 +235,12 @@ class Pop3Session:
 
     def _mechanisms(self) -> tuple[str, ...]:
         return tuple(filter(is_sasl, self._service.login.mechanisms(self._peer)))
+
+    def _new_timestamp(self) -> bytes:
+        """What APOP's digests are made with; empty where it is not offered."""
+        if "APOP" not in self._service.login.mechanisms(self._peer):
+            return b""
+        return timestamp(secrets.token_bytes(18), self._service.hostname)
 
     async def _open_maildrop(self, email: str) -> None:
         account = await self._service.directory.account(email)
@@ -313,6 +336,7 @@ async def _snapshot(view: View) -> Maildrop:
 _HANDLERS: dict[type[Event], Callable[[Pop3Session, Any], Awaitable[None]]] = {
     StartTls: Pop3Session._start_tls,
     UserPass: Pop3Session._user_pass,
+    Apop: Pop3Session._apop,
     Auth: Pop3Session._auth,
     AuthResponse: Pop3Session._auth_response,
     AuthCancelled: Pop3Session._auth_cancelled,

@@ -21,6 +21,14 @@ class UserPass:
 
 
 @dataclass(frozen=True, slots=True)
+class Apop:
+    """APOP (RFC 1939 §7). Answer: ``accept_login``. ``digest``: as the client sent it."""
+
+    login: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """AUTH (RFC 5034 §4). Answer: ``auth_challenge`` or ``accept_login``. ``initial``: decoded, None without one."""
 
@@ -62,4 +70,4 @@ class OutputWaits:
     """Much is to be sent before more commands are looked at: send it. Not answered."""
 
 
-Event = StartTls | UserPass | Auth | AuthResponse | AuthCancelled | Retrieve | Quit | OutputWaits
+Event = StartTls | UserPass | Apop | Auth | AuthResponse | AuthCancelled | Retrieve | Quit | OutputWaits

@@ -1,4 +1,5 @@
-"""The POP3 server's engine: RFC 1939, CAPA and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), AUTH (RFC 5034).
+"""The POP3 server's engine: RFC 1939, CAPA and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), AUTH (RFC 5034),
+APOP where the driver gives a timestamp.
 
 The driver logs the client in and hands the maildrop over; from then on the engine answers all but RETR, TOP and
 QUIT itself.
@@ -9,16 +10,17 @@ Invariants:
   3. At most ``OUTPUT_LIMIT`` octets and the answer to one command wait to be sent.
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, LineBuffer, LineTooLongError, Pause
+from posthouse.protocols.pop3.arguments import decode_base64, decode_initial, number
 from posthouse.protocols.pop3.body import DotStuffer, Top
 from posthouse.protocols.pop3.events import (
+    Apop,
     Auth,
     AuthCancelled,
     AuthResponse,
@@ -42,28 +44,30 @@ class State(Enum):
 
 
 ALLOWED = {
-    State.AUTHORIZATION: {"CAPA", "QUIT", "STLS", "USER", "PASS", "AUTH"},
+    State.AUTHORIZATION: {"CAPA", "QUIT", "STLS", "USER", "PASS", "APOP", "AUTH"},
     State.TRANSACTION: {
         "CAPA", "QUIT", "NOOP", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET",
     },
 }  # fmt: skip
 
 OUTPUT_LIMIT = 64 * 1024
-_MAX_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """``starttls``: offer STLS. ``auth``: the SASL mechanisms to offer; with none, USER is not offered either.
+    """``starttls``: offer STLS. ``auth``: the SASL mechanisms to offer; where PLAIN is none of them, USER is not
+    offered either. ``timestamp``: what the greeting ends with where APOP is to be offered (RFC 1939 §7).
 
-    ``max_line`` in octets: more than the 255 of RFC 2449 §4, since SASL's responses come in lines too.
+    ``max_line`` in octets: more than the 255 of RFC 2449 §4, since SASL's responses come in lines too, tokens of
+    16 KiB among them.
     ``max_errors``: commands not understood and logins refused before the client is sent away.
     """
 
     hostname: str
     starttls: bool = False
     auth: tuple[str, ...] = ()
-    max_line: int = 8192
+    timestamp: str = ""
+    max_line: int = 24_576
     max_errors: int = 10
 
 
@@ -85,7 +89,8 @@ class Pop3ServerEngine:
         self._top: Top | None = None
         self._output: list[bytes] = []
         self._output_size = 0
-        self._ok(f"{options.hostname} POP3 server ready")
+        self._has_timestamp = bool(options.timestamp)
+        self._ok(f"{options.hostname} POP3 server ready {options.timestamp}".rstrip())
 
     # The driver's side: bytes and events.
 
@@ -128,10 +133,10 @@ class Pop3ServerEngine:
         if self._stuffer is not None:
             raise RuntimeError("the message has begun")
         self._top = None
-        event = self._answered(StartTls, UserPass, Auth, AuthResponse, Retrieve, Quit)
+        event = self._answered(StartTls, UserPass, Apop, Auth, AuthResponse, Retrieve, Quit)
         if isinstance(event, Quit):
             self.closed = True
-        if isinstance(event, UserPass | Auth | AuthResponse):
+        if isinstance(event, UserPass | Apop | Auth | AuthResponse):
             self._state = State.AUTHORIZATION
             self._count_error()
         self._error(text, code)
@@ -153,7 +158,7 @@ class Pop3ServerEngine:
 
     def accept_login(self, maildrop: Maildrop) -> None:
         """The client is logged in and this is its maildrop."""
-        self._answered(UserPass, Auth, AuthResponse)
+        self._answered(UserPass, Apop, Auth, AuthResponse)
         self._maildrop = maildrop
         self._state = State.TRANSACTION
         self._ok(f"{maildrop.count} messages ({maildrop.total_bytes} octets)")
@@ -208,7 +213,7 @@ class Pop3ServerEngine:
         try:
             if line == b"*":
                 raise ValueError("Authentication cancelled")
-            self._awaiting = AuthResponse(_decode_base64(line))
+            self._awaiting = AuthResponse(decode_base64(line))
         except ValueError as error:
             self._bad(str(error))
             return AuthCancelled()
@@ -219,8 +224,10 @@ class Pop3ServerEngine:
     def _capa(self, _: str) -> None:
         """RFC 2449 §5."""
         capabilities = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER"]
+        if self._takes_passwords:
+            capabilities.append("USER")
         if self.auth_mechanisms:
-            capabilities += ["USER", "SASL " + " ".join(self.auth_mechanisms)]
+            capabilities.append("SASL " + " ".join(self.auth_mechanisms))
         if self._offers_tls and self._state is State.AUTHORIZATION:
             capabilities.append("STLS")
         self._ok("Capability list follows")
@@ -232,8 +239,8 @@ class Pop3ServerEngine:
         return StartTls()
 
     def _user(self, login: str) -> None:
-        if not self.auth_mechanisms:
-            self._bad("Passwords are not accepted here without TLS")
+        if not self._takes_passwords:
+            self._bad("Passwords are not accepted here" if self.auth_mechanisms else "Not accepted here without TLS")
         elif not login:
             self._bad("USER needs a name")
         else:
@@ -242,9 +249,17 @@ class Pop3ServerEngine:
 
     def _pass(self, password: str) -> UserPass | None:
         login, self._login = self._login, ""
-        if not login or not self.auth_mechanisms:
+        if not login or not self._takes_passwords:
             return self._bad("USER comes first")
         return UserPass(login, password)
+
+    def _apop(self, arguments: str) -> Apop | None:
+        if not self._has_timestamp:
+            return self._bad("The greeting had no timestamp")
+        login, _, digest = arguments.rpartition(" ")
+        if not login:
+            return self._bad("APOP needs a name and a digest")
+        return Apop(login, digest)
 
     def _auth(self, arguments: str) -> Auth | None:
         mechanism, _, initial = arguments.partition(" ")
@@ -252,7 +267,7 @@ class Pop3ServerEngine:
         if mechanism not in self.auth_mechanisms:
             return self._bad("Unknown mechanism" if self.auth_mechanisms else "Not accepted here without TLS")
         try:
-            return Auth(mechanism, _decode_initial(initial.encode("utf-8", "surrogateescape")))
+            return Auth(mechanism, decode_initial(initial.encode("utf-8", "surrogateescape")))
         except ValueError as error:
             return self._bad(str(error))
 
@@ -271,10 +286,10 @@ class Pop3ServerEngine:
         return None if index is None else Retrieve(index)
 
     def _top_of(self, arguments: str) -> Retrieve | None:
-        number, _, lines = arguments.partition(" ")
-        if (count := _number(lines)) is None:
+        message, _, lines = arguments.partition(" ")
+        if (count := number(lines)) is None:
             return self._bad("TOP needs a message number and a number of lines")
-        if (index := self._index(number)) is None:
+        if (index := self._index(message)) is None:
             return None
         self._top = Top(count)
         return Retrieve(index)
@@ -303,6 +318,7 @@ class Pop3ServerEngine:
         "STLS": _stls,
         "USER": _user,
         "PASS": _pass,
+        "APOP": _apop,
         "AUTH": _auth,
         "STAT": _stat,
         "LIST": _list,
@@ -317,6 +333,10 @@ class Pop3ServerEngine:
 
     # What they share.
 
+    @property
+    def _takes_passwords(self) -> bool:
+        return "PLAIN" in self.auth_mechanisms
+
     def _listing(self, argument: str, value: Callable[[int], object]) -> None:
         """LIST and UIDL, of one message or of all that are left. RFC 1939 §5, §7."""
         if argument:
@@ -329,14 +349,14 @@ class Pop3ServerEngine:
 
     def _index(self, argument: str) -> int | None:
         """The message of that number; otherwise the client has been told why there is none."""
-        number = _number(argument)
-        if number is None:
+        wanted = number(argument)
+        if wanted is None:
             return self._bad("That is not a message number")
-        if not 1 <= number <= len(self._maildrop):
+        if not 1 <= wanted <= len(self._maildrop):
             return self._error("No such message")
-        if number - 1 in self._maildrop.deleted:
+        if wanted - 1 in self._maildrop.deleted:
             return self._error("That message is marked as deleted")
-        return number - 1
+        return wanted - 1
 
     def _answered(self, *kinds: type[Event]) -> Event:
         event, self._awaiting = self._awaiting, None
@@ -364,23 +384,3 @@ class Pop3ServerEngine:
         if data:
             self._output.append(data)
             self._output_size += len(data)
-
-
-def _number(text: str) -> int | None:
-    if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS:
-        return int(text)
-    return None
-
-
-def _decode_initial(initial: bytes) -> bytes | None:
-    """``=`` stands for an initial response that is empty. RFC 5034 §4."""
-    if not initial:
-        return None
-    return b"" if initial == b"=" else _decode_base64(initial)
-
-
-def _decode_base64(text: bytes) -> bytes:
-    try:
-        return a2b_base64(text, strict_mode=True)
-    except Base64Error:
-        raise ValueError("Not base64") from None

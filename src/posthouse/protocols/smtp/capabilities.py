@@ -15,7 +15,8 @@ def announcement(hostname: str, *, max_size_bytes: int, starttls: bool, mechanis
     if starttls:
         lines.append("STARTTLS")
     if mechanisms:
-        lines.append("AUTH " + " ".join(mechanisms))
+        # The second form is what clients from before RFC 2554 look for.
+        lines += [f"AUTH{separator}{' '.join(mechanisms)}" for separator in " ="]
     lines += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
     return encode(Reply(250, "", "\n".join(lines)))
 
@@ -38,14 +39,14 @@ class Capabilities:
     @property
     def auth(self) -> tuple[str, ...]:
         """Mechanisms, in upper case."""
-        return tuple(mechanism.upper() for mechanism in self.keywords.get("AUTH", ()))
+        return tuple(dict.fromkeys(mechanism.upper() for mechanism in self.keywords.get("AUTH", ())))
 
 
 def parse_capabilities(reply: Reply) -> Capabilities:
     """What follows the first line of the reply."""
     keywords: dict[str, tuple[str, ...]] = {}
     for line in reply.text.split("\n")[1:]:
-        # Some servers still say "AUTH=PLAIN" as before RFC 2554.
+        # Some servers say "AUTH=PLAIN" as before RFC 2554, most of them beside "AUTH PLAIN".
         words = line.replace("AUTH=", "AUTH ", 1).split()
         if words:
             keyword = words[0].upper()
