@@ -4,12 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.protocols.engine import Pause
-from posthouse.protocols.pop3.events import Auth, AuthResponse, OutputWaits, Quit, Retrieve, StartTls, UserPass
+from posthouse.protocols.pop3.events import Apop, Auth, AuthResponse, OutputWaits, Quit, Retrieve, StartTls, UserPass
 from posthouse.protocols.pop3.maildrop import Maildrop
 from posthouse.protocols.pop3.server import OUTPUT_LIMIT, Pop3ServerEngine, ServerOptions
 
 WORDS = [
-    b"USER ", b"PASS ", b"AUTH ", b"PLAIN ", b"STLS", b"CAPA", b"RETR ", b"TOP ", b"DELE ", b"LIST ", b"UIDL ",
+    b"USER ", b"PASS ", b"APOP ", b"AUTH ",
+    b"PLAIN ", b"STLS", b"CAPA", b"RETR ", b"TOP ", b"DELE ", b"LIST ", b"UIDL ",
     b"QUIT", b"RSET", b"1", b"2 ", b"99999999999999999999", b"-1", b"=", b"*", b"\r\n", b"\r\n", b"\n", b"\r", b"\0",
     b"\xff\xfe", b" ", b"x" * 9000,
 ]  # fmt: skip
@@ -18,7 +19,9 @@ WORDS = [
 @given(st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=20)), max_size=60), st.randoms())
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_are_survived(pieces: list[bytes], random):
-    engine = Pop3ServerEngine(ServerOptions("mail.example.test", starttls=True, auth=("PLAIN",)))
+    engine = Pop3ServerEngine(
+        ServerOptions("mail.example.test", starttls=True, auth=("PLAIN",), timestamp="<1@host>")
+    )
     is_over = False
     for piece in [*pieces, b""]:
         engine.receive(piece)
@@ -30,7 +33,7 @@ def test_any_bytes_are_survived(pieces: list[bytes], random):
                     engine.start_tls()
                 case Auth() | AuthResponse() if random.random() < 0.5:
                     engine.auth_challenge(b"more")
-                case UserPass() | Auth() | AuthResponse():
+                case UserPass() | Apop() | Auth() | AuthResponse():
                     if random.random() < 0.7:
                         engine.accept_login(Maildrop(1, (1, 2), (10, 20)))
                     else:

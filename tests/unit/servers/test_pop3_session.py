@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from posthouse.base.errors import TryLater
+from posthouse.base.errors import Reply, TryLater
 from posthouse.config.settings import Auth
 from posthouse.directory.model import Account, StoredCredentials
 from posthouse.protocols.sasl import client as sasl
-from posthouse.protocols.sasl.server import MECHANISMS
 from posthouse.runtime.server import Server
 from posthouse.servers.pop3 import SLICE_BYTES, Pop3Service
 from posthouse.services.login import Login
@@ -23,6 +22,7 @@ from posthouse.store.maildroplock import MaildropLock
 
 ALICE = "alice@example.test"
 SMALL = b"Subject: small\r\n\r\n.dot\r\nlast\r\n"
+MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
 LARGE = b"Subject: large\r\n\r\n" + b".%070d\r\n" % 0 * 20_000
 
 
@@ -274,6 +274,45 @@ def test_login_by_every_mechanism(serve: Callable, name: str):
             return line
 
     assert str(serve(talk)).startswith("b'+OK 3 messages")
+
+
+def test_login_by_apop(serve: Callable):
+    """RFC 1939 §7; the same timestamp serves the second attempt, and it is not announced as a SASL mechanism."""
+
+    def talk(served: Served) -> None:
+        client = served.pop3()
+        assert "APOP" not in client.capa()["SASL"]
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\] Wrong login or password"):
+            client.apop(ALICE, "guess")
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\] Wrong login or password"):
+            client.apop("nobody@example.test", "secret")
+        assert client.apop(ALICE, "secret").startswith(b"+OK 3 messages")
+        client.quit()
+
+    serve(talk, Auth(mechanisms=("APOP", "PLAIN")))
+
+
+def test_no_timestamp_where_apop_is_not_offered(serve: Callable):
+    def talk(served: Served) -> None:
+        client = served.pop3()
+        with pytest.raises(poplib.error_proto, match="not supported"):
+            client.apop(ALICE, "secret")
+        client.close()
+
+    serve(talk)
+    serve(talk, Auth(mechanisms=("APOP",), trusted_networks=()))
+
+
+def test_login_that_has_to_wait_says_so(serve: Callable):
+    def talk(served: Served) -> None:
+        async def credentials(email: str) -> StoredCredentials | None:
+            raise TryLater("shut out", Reply(454, "4.7.0", "Too many failed logins, try again in 5 minutes"))
+
+        served.directory.credentials = credentials  # type: ignore[method-assign]
+        with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\] Too many failed logins, try again in 5 min"):
+            served.logged_in()
+
+    serve(talk)
 
 
 def test_wrong_password_is_refused_until_it_is_too_often(serve: Callable):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, Pause
 from posthouse.protocols.pop3.events import (
+    Apop,
     Auth,
     AuthCancelled,
     AuthResponse,
@@ -51,9 +52,42 @@ def said(engine: Pop3ServerEngine, data: bytes) -> bytes:
     return engine.data_to_send()
 
 
-def test_greeting_offers_no_apop():
-    """RFC 1939 §7: a time stamp in angle brackets would."""
-    assert Pop3ServerEngine(OPTIONS).data_to_send() == b"+OK mail.example.test POP3 server ready\r\n"
+def test_greeting_without_a_timestamp_offers_no_apop():
+    """RFC 1939 §7."""
+    engine = Pop3ServerEngine(OPTIONS)
+    assert engine.data_to_send() == b"+OK mail.example.test POP3 server ready\r\n"
+    assert said(engine, b"APOP alice c4c9334bac560ecc979e58001b3e22fb\r\n").startswith(b"-ERR")
+
+
+def test_apop_proves_a_password_without_sending_it():
+    """RFC 1939 §7."""
+    options = ServerOptions("mail.example.test", timestamp="<1896.697170952@dbc.mtview.ca.us>")
+    engine = Pop3ServerEngine(options)
+    assert engine.data_to_send().endswith(b" ready <1896.697170952@dbc.mtview.ca.us>\r\n")
+    engine.receive(b"APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n")
+    for _ in range(2):
+        assert engine.next_event() == Apop("mrose", "c4c9334bac560ecc979e58001b3e22fb")
+        engine.refuse("Wrong login or password", "AUTH")
+        engine.receive(b"APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n")
+    assert isinstance(engine.next_event(), Apop)
+    engine.accept_login(maildrop())
+    assert b"+OK 3 messages" in engine.data_to_send()
+    assert said(engine, b"APOP a b\r\n").startswith(b"-ERR")
+
+
+@pytest.mark.parametrize("arguments", [b"", b" ", b" alice", b" alice  "])
+def test_apop_needs_a_name_and_a_digest(arguments: bytes):
+    engine = connected(ServerOptions("mail.example.test", timestamp="<1@h>"))
+    assert said(engine, b"APOP" + arguments + b"\r\n").startswith(b"-ERR")
+    assert engine.next_event() is NEED_DATA
+
+
+def test_where_no_password_may_be_sent_there_is_no_user():
+    engine = connected(ServerOptions("mail.example.test", auth=("SCRAM-SHA-256",)))
+    answer = said(engine, b"CAPA\r\n")
+    assert b"SASL SCRAM-SHA-256\r\n" in answer
+    assert b"USER" not in answer
+    assert said(engine, b"USER alice\r\n").startswith(b"-ERR")
 
 
 def test_capabilities_are_listed():
@@ -354,7 +388,7 @@ def test_answers_out_of_turn_are_bugs():
 
 def test_endless_line_ends_the_session():
     engine = connected()
-    for _ in range(9):
+    for _ in range(OPTIONS.max_line // 1000 + 1):
         engine.receive(b"x" * 1000)
         engine.next_event()
     assert engine.closed

@@ -298,7 +298,7 @@ def test_auth_that_is_not_offered_is_not_implemented() -> None:
 def test_mechanisms_may_change_until_ehlo() -> None:
     server = Server()
     server.engine.auth_mechanisms = ("SCRAM-SHA-256", "PLAIN")
-    assert b"250-AUTH SCRAM-SHA-256 PLAIN\r\n" in server.say(b"EHLO a\r\n")
+    assert b"250-AUTH SCRAM-SHA-256 PLAIN\r\n250-AUTH=SCRAM-SHA-256 PLAIN\r\n" in server.say(b"EHLO a\r\n")
 
 
 def test_mail_waits_for_authentication_where_it_is_required() -> None:
@@ -313,6 +313,11 @@ def test_responses_may_be_as_long_as_rfc_4954_says() -> None:
     line = b"AUTH PLAIN " + b"AAAA" * 3068 + b"\r\n"
     assert 12_280 < len(line) <= 12_288
     assert codes(server.say(line)) == [535]
+
+
+def test_response_has_room_for_a_token_of_16_kib() -> None:
+    """RFC 7628 §3.1 sets no limit."""
+    assert codes(ready(auth=("OAUTHBEARER",)).say(b"AUTH OAUTHBEARER " + b"AAAA" * 5800 + b"\r\n")) == [535]
 
 
 # Limits

@@ -3,8 +3,11 @@
 import hmac
 from base64 import b64decode, b64encode
 
+from posthouse.base.errors import Reply, TryLater
 from posthouse.config.settings import Auth, Imap
-from posthouse.servers.imap import handlers
+from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.render import no
+from posthouse.servers.imap import failures, handlers
 
 
 def test_the_greeting_says_what_can_be_done(live, connect):
@@ -93,6 +96,22 @@ def test_cram_md5_proves_a_password_without_sending_it(live, connect):
     digest = hmac.digest(b"secret", challenge, "md5").hex().encode()
     client.send(b64encode(b"alice@example.test " + digest) + b"\r\n")
     assert client.until(b"a")[1].startswith(b"OK")
+
+
+def test_apop_is_no_mechanism_of_imap(start, connect):
+    client = connect(start(auth=Auth(mechanisms=("APOP", "PLAIN"))), login=False)
+    assert b"AUTH=PLAIN" in client.greeting
+    assert b"APOP" not in client.greeting
+    assert client.refused("AUTHENTICATE APOP").startswith(b"NO [CANNOT]")
+
+
+def test_a_login_that_has_to_wait_says_how_long():
+    """RFC 5530 §3, UNAVAILABLE; other trouble keeps its reasons to itself."""
+    command = commands.Login(b"a", "alice@example.test", "secret")
+    later = TryLater("shut out", Reply(454, "4.7.0", "Too many failed logins, try again in 5 minutes"))
+    assert failures.completion(later, command) == no("Too many failed logins, try again in 5 minutes", "UNAVAILABLE")
+    trouble = failures.completion(TryLater("database away"), command)
+    assert trouble == no("Temporary failure, please try again later", "UNAVAILABLE")
 
 
 def test_a_sasl_exchange_can_be_cancelled(live, connect):
