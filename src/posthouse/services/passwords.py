@@ -1,7 +1,8 @@
 """Passwords: made into what is stored, and checked against it.
 
-``users.clear`` holds a password in clear, or a hash with a ``{SCHEME}`` prefix; our own table holds SCRAM keys and
-an argon2id hash. Everything here is slow on purpose or calls C: run it in a thread.
+``users.clear`` holds a password in clear, or a hash with a ``{SCHEME}`` prefix (``schemes``); our own table holds
+SCRAM keys and an argon2id hash. Everything here is slow on purpose or calls C: run it in a thread. Only app passwords
+are quick to check: they are random, and a slow hash would make them no harder to guess.
 
 Invariant: comparisons take the same time wherever the first difference is.
 """
@@ -12,29 +13,30 @@ import hmac
 import re
 import secrets
 from binascii import Error as Base64Error
-from binascii import a2b_base64
-from collections.abc import Callable
-from functools import lru_cache, partial
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Collection
+from functools import lru_cache
 
-import argon2
-
-from posthouse.protocols.sasl.credentials import SALT_BYTES, ScramKeys
+from posthouse.protocols.sasl.credentials import NAMES, SALT_BYTES, ScramHash, ScramKeys
 from posthouse.protocols.sasl.prepare import password_bytes
+from posthouse.services.schemes import CRAM_MD5, READABLE, BadStoredPassword, check, decoded, hasher
+
+__all__ = ["BadStoredPassword"]
 
 MAX_PASSWORD_BYTES = 1024
 """Longer ones are wrong unseen: some hashes take time that grows with the square of it."""
 
-# 25 to 30 ms and 12 MiB a check: OWASP's set that needs the least memory, since a host checks many at once.
-_hasher = argon2.PasswordHasher(time_cost=3, memory_cost=12 * 1024, parallelism=1)
-
 _SCHEME = re.compile(r"\{([A-Za-z0-9.-]+)\}")
 _CRYPT = re.compile(r"\$[0-9a-z]+\$[!-9;-~]+|[./0-9A-Za-z]{13}")
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_CRYPT_DATA_BYTES = 131_232 + 4096  # glibc's struct crypt_data, the largest there is
+_UNAMBIGUOUS = "abcdefghjkmnpqrstuvwxyz23456789"
+_APP_CHARACTERS = 20
+_APP_SALT_BYTES = 8
 
 
-class BadStoredPassword(ValueError):
-    """The stored password can't be made sense of; the message is for the operator."""
+def random_password() -> str:
+    """Twenty characters that can be read out, 98 bits."""
+    return "-".join("".join(secrets.choice(_UNAMBIGUOUS) for _ in range(5)) for _ in range(4))
 
 
 def new_secrets(password: str) -> tuple[str, str]:
@@ -43,7 +45,37 @@ def new_secrets(password: str) -> tuple[str, str]:
     if not octets or b"\0" in octets or len(octets) > MAX_PASSWORD_BYTES:
         raise ValueError(f"a password has 1 to {MAX_PASSWORD_BYTES} octets and no NUL")
     keys = ScramKeys.derive(password, secrets.token_bytes(SALT_BYTES))
-    return str(keys), _hasher.hash(octets)
+    return str(keys), hasher.hash(octets)
+
+
+def new_app_password() -> tuple[str, str]:
+    """An app password, and the hash to keep of it: ``{SSHA256}``, as LDAP servers have it."""
+    password = random_password()
+    salt = secrets.token_bytes(_APP_SALT_BYTES)
+    digest = hashlib.sha256(_app_characters(password) + salt).digest()
+    return password, "{SSHA256}" + b2a_base64(digest + salt, newline=False).decode()
+
+
+def is_app_password(hash: str, password: str) -> bool:  # noqa: A002
+    """Whether the password is that app password, as it was shown or without its hyphens. Takes microseconds.
+
+    A hash that can't be made sense of is nobody's.
+    """
+    typed = _app_characters(password)
+    if len(typed) != _APP_CHARACTERS:
+        return False
+    try:
+        stored = a2b_base64(hash.removeprefix("{SSHA256}").encode(), strict_mode=True)
+    except (Base64Error, UnicodeEncodeError):
+        return False
+    return hmac.compare_digest(hashlib.sha256(typed + stored[32:]).digest(), stored[:32])
+
+
+def _app_characters(password: str) -> bytes:
+    """What counts: people leave the hyphens out, and telephones begin with a capital."""
+    if len(password) > 2 * _APP_CHARACTERS:
+        return b""
+    return password.lower().replace("-", "").replace(" ", "").encode("utf-8", "surrogatepass")
 
 
 def verify(stored: str, password: str, *, plain_crypt: bool = False) -> bool:
@@ -55,22 +87,20 @@ def verify(stored: str, password: str, *, plain_crypt: bool = False) -> bool:
     if not octets or not stored or b"\0" in octets or len(octets) > MAX_PASSWORD_BYTES:
         return False
     scheme, value = split_scheme(stored, plain_crypt=plain_crypt)
-    check = _CHECKS.get(scheme)
-    if check is None:
-        raise BadStoredPassword(f"unknown password scheme {{{scheme}}}")
     prepared = password_bytes(password)
     # What other programs hashed was the password as typed, what we hash is prepared: the same for most.
-    return check(value, octets) or (prepared != octets and check(value, prepared))
+    return check(scheme, value, octets) or (prepared != octets and check(scheme, value, prepared))
 
 
 def verify_nothing(password: str) -> None:
     """Takes the time of ``verify`` with an argon2id hash: for accounts that have none, or don't exist."""
-    _is_argon2(_hash_of_nothing(), password.encode("utf-8", "surrogatepass")[:MAX_PASSWORD_BYTES])
+    octets = password.encode("utf-8", "surrogatepass")[:MAX_PASSWORD_BYTES]
+    check("ARGON2ID", _hash_of_nothing(), octets)
 
 
 @lru_cache(maxsize=1)
 def _hash_of_nothing() -> str:
-    return _hasher.hash(secrets.token_bytes(16))
+    return hasher.hash(secrets.token_bytes(16))
 
 
 def keep_memory_low() -> None:
@@ -84,7 +114,7 @@ def keep_memory_low() -> None:
 
 
 def split_scheme(stored: str, *, plain_crypt: bool = False) -> tuple[str, str]:
-    """Scheme, in upper case, and value of a stored password; without a prefix it is ``PLAIN``."""
+    """Scheme, in upper case and with its suffix if any, and value; without a prefix it is ``PLAIN``."""
     if prefix := _SCHEME.match(stored):
         return prefix[1].upper(), stored[prefix.end() :]
     if plain_crypt and _CRYPT.fullmatch(stored):
@@ -93,100 +123,37 @@ def split_scheme(stored: str, *, plain_crypt: bool = False) -> tuple[str, str]:
 
 
 def clear_password(stored: str, *, plain_crypt: bool = False) -> str | None:
-    """The password itself where it is stored readable; None for hashes."""
-    scheme, value = split_scheme(stored, plain_crypt=plain_crypt)
-    return value or None if scheme in _READABLE else None
+    """The password itself where it is stored readable; None for hashes, and for what makes no sense."""
+    found = _found(stored, READABLE, plain_crypt=plain_crypt)
+    return found.decode("utf-8", "surrogatepass") if found else None
 
 
-def scram_keys(stored: str) -> ScramKeys | None:
-    """The keys of a ``{SCRAM-SHA-256}`` password; None for anything else, broken keys included."""
-    scheme, value = split_scheme(stored)
-    if scheme != "SCRAM-SHA-256":
-        return None
+def scram_keys(stored: str, algorithm: ScramHash = "sha256") -> ScramKeys | None:
+    """The keys of a ``{SCRAM-SHA-256}`` or ``{SCRAM-SHA-1}`` password; None for all else, broken keys included."""
+    found = _found(stored, (NAMES[algorithm],))
     try:
-        return ScramKeys.parse(value)
+        return ScramKeys.parse(found.decode("ascii"), algorithm) if found else None
     except ValueError:
         return None
 
 
-def _is_plain(value: str, octets: bytes) -> bool:
-    return hmac.compare_digest(value.encode("utf-8", "surrogatepass"), octets)
+def cram_md5(stored: str) -> bytes | None:
+    """The context of a ``{CRAM-MD5}`` password, for logins by that mechanism; None for anything else."""
+    return _found(stored, CRAM_MD5)
 
 
-def _is_argon2(value: str, octets: bytes) -> bool:
+def is_old_hash(stored: str, kept: Collection[str] = (), *, plain_crypt: bool = False) -> bool:
+    """Whether a stored password is a hash, but not SCRAM-SHA-256 keys, argon2's, or of a scheme in ``kept``."""
+    name = split_scheme(stored, plain_crypt=plain_crypt)[0].partition(".")[0]
+    return name not in {*READABLE, "SCRAM-SHA-256", "ARGON2ID", "ARGON2I", *kept}
+
+
+def _found(stored: str, names: Collection[str], *, plain_crypt: bool = False) -> bytes | None:
+    """What is stored, decoded, where its scheme is one of those and it makes sense."""
+    name, value = split_scheme(stored, plain_crypt=plain_crypt)
+    if name.partition(".")[0] not in names:
+        return None
     try:
-        return _hasher.verify(value, octets)
-    except argon2.exceptions.VerifyMismatchError:
-        return False
-    except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError) as error:
-        raise BadStoredPassword(f"broken argon2 hash: {error}") from None
-
-
-def _is_scram(value: str, octets: bytes) -> bool:
-    try:
-        keys = ScramKeys.parse(value)
-    except ValueError as error:
-        raise BadStoredPassword(str(error)) from None
-    derived = ScramKeys.derive(octets.decode("utf-8", "surrogatepass"), keys.salt, keys.iterations)
-    return hmac.compare_digest(derived.stored_key, keys.stored_key)
-
-
-def _is_digest(algorithm: str, value: str, octets: bytes) -> bool:
-    """``base64(H(password salt) salt)``, as LDAP servers store it; the salt may be empty."""
-    try:
-        decoded = a2b_base64(value.encode(), strict_mode=True)
-    except (Base64Error, UnicodeEncodeError):
-        raise BadStoredPassword("hash is not base64") from None
-    hashed = hashlib.new(algorithm, octets, usedforsecurity=False)
-    digest, salt = decoded[: hashed.digest_size], decoded[hashed.digest_size :]
-    if len(digest) < hashed.digest_size:
-        raise BadStoredPassword("hash is too short")
-    hashed.update(salt)
-    return hmac.compare_digest(hashed.digest(), digest)
-
-
-def _is_bcrypt(value: str, octets: bytes) -> bool:
-    import bcrypt
-
-    try:
-        return bcrypt.checkpw(octets[:72], value.encode())  # more than 72 octets have never counted
-    except ValueError as error:
-        raise BadStoredPassword(f"broken bcrypt hash: {error}") from None
-
-
-def _is_crypt(value: str, octets: bytes) -> bool:
-    setting = value.encode("utf-8", "surrogatepass")
-    hashed: bytes | None = _crypt_r()(octets, setting, ctypes.create_string_buffer(_CRYPT_DATA_BYTES))
-    # crypt(3) says that it can't by no answer or by one that starts with a star and is never a hash.
-    if not hashed or hashed.startswith(b"*") or len(setting) < 13:
-        raise BadStoredPassword("this host's crypt(3) does not know the hash")
-    return hmac.compare_digest(hashed, setting)
-
-
-@lru_cache(maxsize=1)
-def _crypt_r() -> Callable[..., bytes | None]:
-    for name in ("libcrypt.so.1", "libcrypt.so.2"):
-        try:
-            function = ctypes.CDLL(name).crypt_r
-        except (OSError, AttributeError):
-            continue
-        function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-        function.restype = ctypes.c_char_p
-        return function
-    raise BadStoredPassword("crypt(3) hashes need libcrypt.so.1, which this host does not have")
-
-
-_READABLE = ("PLAIN", "CLEAR", "CLEARTEXT")
-_CHECKS: dict[str, Callable[[str, bytes], bool]] = {
-    **dict.fromkeys(_READABLE, _is_plain),
-    **dict.fromkeys(("ARGON2ID", "ARGON2I"), _is_argon2),
-    **dict.fromkeys(("CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT", "DES-CRYPT"), _is_crypt),
-    "SCRAM-SHA-256": _is_scram,
-    "BLF-CRYPT": _is_bcrypt,
-    "SHA": partial(_is_digest, "sha1"),
-    "SSHA": partial(_is_digest, "sha1"),
-    "SHA256": partial(_is_digest, "sha256"),
-    "SSHA256": partial(_is_digest, "sha256"),
-    "SHA512": partial(_is_digest, "sha512"),
-    "SSHA512": partial(_is_digest, "sha512"),
-}
+        return decoded(name, value)[1] or None
+    except BadStoredPassword:
+        return None

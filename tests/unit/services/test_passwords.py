@@ -7,9 +7,14 @@ import bcrypt
 import pytest
 
 from posthouse.protocols.sasl.credentials import ScramKeys
+from posthouse.protocols.sasl.md5 import cram_md5_context
 from posthouse.services.passwords import (
     BadStoredPassword,
     clear_password,
+    cram_md5,
+    is_app_password,
+    is_old_hash,
+    new_app_password,
     new_secrets,
     scram_keys,
     split_scheme,
@@ -36,6 +41,21 @@ STORED = [
     "{SSHA256}" + digest("sha256"),
     "{SSHA512}" + digest("sha512"),
     "{BLF-CRYPT}" + bcrypt.hashpw("pässword".encode(), bcrypt.gensalt(4)).decode(),
+    "{SHA1}" + digest("sha1", b""),
+    "{SHA256}" + hashlib.sha256("pässword".encode()).hexdigest(),
+    "{SHA512}" + digest("sha512", b""),
+    "{SSHA256.hex}" + base64.b64decode(digest("sha256")).hex(),
+    "{SSHA512.b64}" + digest("sha512"),
+    "{PLAIN.base64}" + base64.b64encode("pässword".encode()).decode(),
+    "{MD5}" + digest("md5", b""),
+    "{MD5}$1$saltsalt$QgbQ7EUpcKNQTLgSVL4qr/",
+    "{LDAP-MD5}" + digest("md5", b""),
+    "{PLAIN-MD5}" + hashlib.md5("pässword".encode()).hexdigest(),
+    "{SMD5}" + digest("md5"),
+    "{SCRAM-SHA-1}" + str(ScramKeys.derive("pässword", SALT, 4096, "sha1")),
+    "{CRAM-MD5}" + cram_md5_context("pässword".encode()).hex(),
+    "{PBKDF2}$1$salt$50$" + hashlib.pbkdf2_hmac("sha1", "pässword".encode(), b"salt", 50).hex(),
+    "{CRYPT}" + bcrypt.hashpw("pässword".encode(), bcrypt.gensalt(4)).decode(),
     "{MD5-CRYPT}$1$saltsalt$QgbQ7EUpcKNQTLgSVL4qr/",
     "{SHA256-CRYPT}$5$saltsalt$rQBvFGQx3u6doxkk7cvWbhhnhS2qa1.FI.tt6NGFH66",
     "{CRYPT}$5$saltsalt$rQBvFGQx3u6doxkk7cvWbhhnhS2qa1.FI.tt6NGFH66",
@@ -83,6 +103,12 @@ def test_traditional_crypt_counts_eight_octets():
         "{SSHA}!!!!",
         "{SSHA}ü",
         "{SSHA}AAAA",
+        "{SHA.hex}00",
+        "{SSHA.rot13}AAAA",
+        "{PLAIN-MD5}zz",
+        "{CRAM-MD5}00",
+        "{PBKDF2}$1$salt$0$00",
+        "{PBKDF2}$2$salt$50$aa6e5b566a4d76fc6a49d79765aaec06057371a2",
         "{BLF-CRYPT}$2y$99$x",
         "{CRYPT}$99$unknown$x",
         "{CRYPT}",
@@ -151,3 +177,44 @@ def test_scram_keys_are_found_in_a_clear_column():
     assert scram_keys("{SCRAM-SHA-256}" + SCRAM_KEYS) == ScramKeys.parse(SCRAM_KEYS)
     assert scram_keys("{SCRAM-SHA-256}broken") is None
     assert scram_keys("secret") is None
+
+
+def test_what_other_mechanisms_need_is_found_in_a_clear_column():
+    keys = ScramKeys.derive("secret", SALT, 4096, "sha1")
+    assert scram_keys(f"{{SCRAM-SHA-1}}{keys}", "sha1") == keys
+    assert scram_keys(f"{{SCRAM-SHA-1}}{keys}") is None
+    context = cram_md5_context(b"secret")
+    assert cram_md5("{CRAM-MD5}" + context.hex()) == context
+    assert cram_md5("{CRAM-MD5}00") is None
+    assert cram_md5("secret") is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_old"),
+    [
+        ("secret", False),
+        ("{PLAIN}secret", False),
+        ("{ARGON2ID}" + ARGON2ID, False),
+        ("{SCRAM-SHA-256}" + SCRAM_KEYS, False),
+        ("{CRAM-MD5}00", False),
+        ("{SSHA.hex}00", True),
+        ("{CRYPT}$6$salt$hash", True),
+        ("{BLF-CRYPT}$2y$05$x", True),
+        ("$6$salt$hash", True),
+    ],
+)
+def test_hashes_that_are_worth_replacing_are_known(stored: str, is_old: bool):
+    assert is_old_hash(stored, ("CRAM-MD5",), plain_crypt=True) is is_old
+
+
+def test_app_password_is_known_however_it_was_typed():
+    password, kept = new_app_password()
+    assert len(password) == 23
+    assert verify(kept, password.replace("-", ""))
+    for typed in (password, password.replace("-", ""), password.replace("-", " "), password.capitalize()):
+        assert is_app_password(kept, typed)
+    other, _ = new_app_password()
+    for wrong in (other, password[:-1], "", "\udcff" * 20, password * 100):
+        assert not is_app_password(kept, wrong)
+    for broken in ("", "{SSHA256}", "{SSHA256}!", "ü"):
+        assert not is_app_password(broken, password)
