@@ -6,9 +6,10 @@ aliases itself. Parts of an address have no answer, so that a program that does 
 there is an account, and no hosted domain where it looks for aliases.
 
 Invariants:
-  1. An account isn't found in ``virtual``, nor does Postfix need it there: at RCPT TO it refuses what it finds
-     nowhere and what ``relocated`` and ``transport`` refuse, but takes what ``virtual`` has, to return it later.
-  2. ``TryLater`` where the directory can't answer.
+  1. An address that the resolver refuses is found neither in ``virtual`` nor among the mailboxes. An account isn't in
+     ``virtual``, nor does Postfix need it there: at RCPT TO it refuses what it finds nowhere and what ``relocated``
+     and ``transport`` refuse, but takes what ``virtual`` has, to return it later.
+  2. ``TryLater`` where the directory can't answer, and for aliases that form a loop.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +23,7 @@ from posthouse.directory.transports import domain_names, printable
 from posthouse.message.address import lookup_key, split, split_extension
 
 _MAX_KEY = 512
+_OF_RECIPIENTS = frozenset({"virtual", "mailbox", "uid", "gid"})
 
 
 class UnknownMapError(Exception):
@@ -47,7 +49,9 @@ class PostfixMaps:
             raise UnknownMapError(f"there is no such map; there are {', '.join(sorted(self._MAPS))}")
         if len(key) > _MAX_KEY or "\0" in key or not _is_utf8(key):
             return None  # no row's key looks like that
-        return await answer(self, lookup_key(key))
+        key = lookup_key(key)
+        value = await answer(self, key)
+        return None if value is not None and name in _OF_RECIPIENTS and await self._is_refused(key) else value
 
     # One method a map. ``key`` is a look-up key.
 
@@ -170,6 +174,13 @@ class PostfixMaps:
         local, domain = split(key)
         addresses = self._addresses(key)
         return (*addresses, split_extension(local, self._delimiter)[0]) if domain in self._own_names else addresses
+
+    async def _is_refused(self, key: str) -> bool:
+        try:
+            await self._directory.resolve(key)
+        except Refused:
+            return True
+        return False
 
     async def _account(self, key: str) -> Account | None:
         """The account that gets mail for an address."""

@@ -11,7 +11,7 @@ import pytest
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth, Settings
-from posthouse.directory.model import StoredCredentials
+from posthouse.directory.model import Resolution, StoredCredentials
 from posthouse.protocols.socketmap.server import SocketmapEngine
 from posthouse.protocols.tcptable.server import TcpTableEngine
 from posthouse.runtime.server import Server
@@ -58,6 +58,9 @@ class Accounts:
 
     async def account(self, email: str) -> None:
         return None
+
+    async def resolve(self, address: str) -> Resolution:
+        return Resolution(())
 
 
 class Served:

@@ -21,7 +21,7 @@ class Directory:
     def __init__(self, *accounts: Account, **tables: dict[str, tuple[str, ...]]) -> None:
         self.accounts = {account.email.lower(): account for account in accounts}
         self.tables = tables
-        self.resolutions: dict[str, Resolution] = {}
+        self.resolutions: dict[str, Resolution] | None = None
 
     async def lookup(self, table: str, key: str) -> tuple[str, ...] | None:
         return self.tables.get(table, {}).get(key)
@@ -30,6 +30,8 @@ class Directory:
         return self.accounts.get(email)
 
     async def resolve(self, address: str) -> Resolution:
+        if self.resolutions is None:
+            return Resolution(())
         if address not in self.resolutions:
             raise Refused(Reply(550, "5.1.1", "No such mailbox here"))
         return self.resolutions[address]
@@ -89,6 +91,15 @@ def test_an_account_is_its_mailbox_and_its_owner():
     answers = [look_up(directory, name, "Alice+x@example.test") for name in ("mailbox", "uid", "gid")]
     assert answers == ["example.test/alice/", "1001", "1002"]
     assert look_up(Directory(replace(ALICE, enabled=False)), "mailbox", "alice@example.test") is None
+
+
+@pytest.mark.parametrize(("name", "key"), [("virtual", "team@example.test"), ("mailbox", "alice@example.test")])
+def test_what_the_resolver_refuses_is_not_found(name, key):
+    """An alias that leads nowhere, a domain that is turned off: else Postfix would take the mail and return it."""
+    directory = Directory(ALICE, virtual=VIRTUAL)
+    assert look_up(directory, name, key) is not None
+    directory.resolutions = {}
+    assert look_up(directory, name, key) is None
 
 
 def test_relocated_has_a_text_for_the_reply():
