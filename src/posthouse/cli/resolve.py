@@ -8,7 +8,17 @@ import typer
 from posthouse.base.errors import TryLater
 from posthouse.cli import terminal
 from posthouse.cli.terminal import Json, printable, with_directory
-from posthouse.directory.model import Destination, Discard, Explanation, ToHost, ToMailbox
+from posthouse.directory.model import (
+    Destination,
+    Discard,
+    Explanation,
+    ToCommand,
+    ToFile,
+    ToHost,
+    ToMailbox,
+    ToPipe,
+    ToUnixUser,
+)
 from posthouse.message.address import parse_path
 
 
@@ -53,13 +63,29 @@ def _outcome(explanation: Explanation) -> list[str]:
 
 
 def _described(destination: Destination) -> str:
-    if isinstance(destination, ToMailbox):
-        return f"the mailbox {destination.account.maildir} of {destination.account.email}"
-    if isinstance(destination, ToHost):
-        return f"{destination.address} by {destination.transport} to {destination.nexthop or 'relayhost, or by MX'}"
     if isinstance(destination, Discard):
         return f"nowhere: mail for {destination.address} is accepted and discarded"
-    assert_never(destination)
+    owner = f", from {destination.owner}" if destination.owner else ""
+    return _place(destination) + owner
+
+
+def _place(destination: ToMailbox | ToHost | ToPipe | ToFile | ToCommand | ToUnixUser) -> str:
+    match destination:
+        case ToMailbox():
+            return f"the mailbox {destination.account.maildir} of {destination.account.email}"
+        case ToHost():
+            hop = destination.nexthop or "relayhost, or by MX"
+            return f"{destination.address} by {destination.transport} to {hop}"
+        case ToPipe():
+            return f"{destination.address} by the pipe {destination.transport}:{destination.nexthop}"
+        case ToFile():
+            return f"the file {destination.path}"
+        case ToCommand():
+            return f"the command {destination.command}"
+        case ToUnixUser():
+            return f"the Unix user {destination.name}"
+        case _:
+            assert_never(destination)
 
 
 def _as_dict(address: str, explanation: Explanation) -> dict[str, Any]:

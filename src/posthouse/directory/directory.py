@@ -1,85 +1,92 @@
 """The directory: domains, accounts and addresses, whichever database has them; a cache, and the way to change them.
 
 Invariants:
-  1. What the database can't answer is ``TryLater``; nothing is refused for good because of it.
-  2. An object serves one event loop.
+  1. What the database can't answer is ``TryLater``; nothing is refused for good because of it. While it does not
+     answer, what was known is still told, however old.
+  2. A change that our own tools make is seen at once by this host's processes, and within a second by others'; one
+     that is made by hand within ``POSITIVE_SECONDS``, in an SQLite file within ``LOOK_SECONDS``.
+  3. An object serves one event loop.
 """
-
-# ruff: noqa: S608 - what is put into statements are column names of ours and question marks.
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Settings
-from posthouse.directory.database import Transaction
-from posthouse.directory.lookups import MAX_ROWS, AddressRows, DomainRows, Keys
-from posthouse.directory.model import (
-    Account,
-    Actor,
-    Explanation,
-    Resolution,
-    StoredCredentials,
-    ToMailbox,
-)
+from posthouse.directory import presets, version
+from posthouse.directory.cache import FOREVER, Cache, Entry
+from posthouse.directory.changes import Changes, FileChanges, NetworkChanges
+from posthouse.directory.database import PLACEHOLDERS, Database, Transaction
+from posthouse.directory.destinations import is_broken
+from posthouse.directory.expansion import BrokenRow
+from posthouse.directory.lookups import NoAnswer
+from posthouse.directory.model import Account, Actor, Explanation, MapName, Resolution, StoredCredentials, ToMailbox
 from posthouse.directory.oldtables import Tables as OldTables
-from posthouse.directory.records import ACCOUNT_COLUMNS, account, foreign_tables, text
-from posthouse.directory.resolution import Resolver, Rules
-from posthouse.directory.sqlite import SqliteDatabase
+from posthouse.directory.queries import Statements
+from posthouse.directory.records import foreign_tables
+from posthouse.directory.resolution import Outcome, Resolver, Rules
+from posthouse.directory.rows import SqlLookups
+from posthouse.directory.sqlite import SCHEME, SqliteDatabase
 from posthouse.message.address import lookup_key
+from posthouse.runtime.log import log
 
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
 
 T = TypeVar("T")
-_CACHE_WEIGHT = 50_000
-"""Destinations of resolutions that are kept at most, all together; and domains."""
+CACHE_WEIGHT = 20_000
+"""Answers that are kept, a resolution counting for each of its destinations: about 20 MB."""
 LOOK_SECONDS = 0.02
-"""How long the answer to whether the file has changed is believed: under load it costs more than the look-up."""
-
-_ROWS = f"""
-SELECT 0, email, destination FROM virtual WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
-UNION ALL SELECT 1, email, destination FROM relocated WHERE email COLLATE NOCASE IN (?1, ?2, ?3, ?4)
-UNION ALL SELECT 2, domain, destination FROM transport WHERE domain COLLATE NOCASE IN (?1, ?2)
-LIMIT {MAX_ROWS}
-"""
-# Not a fourth branch above: for that, SQLite needs ten times as long.
-_ACCOUNTS = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE IN (?, ?)"
-_ACCOUNT = f"SELECT {ACCOUNT_COLUMNS} FROM users WHERE email COLLATE NOCASE = ?"
-_CREDENTIALS = """
-SELECT users.email, clear, scram_sha256, argon2id, postfix FROM users
-LEFT JOIN posthouse_credentials AS own ON own.email = users.email COLLATE NOCASE
-WHERE users.email COLLATE NOCASE = ?
-"""
+"""How long the answer to whether something has changed is believed: under load it costs more than the look-up."""
+POSITIVE_SECONDS = 30.0
+NEGATIVE_SECONDS = 5.0
+"""How long answers of a database on the network are believed; no row, and no such mailbox, is negative."""
+_USED_SECONDS = 3_600.0
 
 
 class Directory:
     """Domains, accounts and addresses."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.database = SqliteDatabase(settings)
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: seconds, never going back. Raises ``TryLater`` for a database that can't be."""
+        self.database: Database = _database(settings)
+        self._clock = clock
+        self._is_file = isinstance(self.database, SqliteDatabase)
+        self._statements = Statements(self.database.dialect, presets.tables(settings.database))
+        self._lookups = SqlLookups(self.database, self._statements, keeps_domains=self._is_file)
         self._rules = Rules(
             settings.hostname.lower(),
             settings.smtp.recipient_delimiter,
             settings.smtp.catchall == "before-accounts",
             settings.mail.minimum_uid,
         )
-        self._resolver = Resolver(self, self._rules)
+        self.resolver = Resolver(self._lookups, self._rules)
         self._foreign = foreign_tables(settings.database)
-        self._data_version = -1
+        self._changes: Changes = (
+            FileChanges(self.database) if self._is_file else NetworkChanges(self.database, settings, self._answered)
+        )
+        self._cache = Cache(CACHE_WEIGHT)
         self._looked = -1.0
-        self._resolutions: dict[str, Resolution | Refused] = {}
-        self._weight = 0
-        self._domains: dict[str, DomainRows] = {}
+        self._serves_stale = False
+        self._used: dict[int, float] = {}
 
     async def open(self) -> None:
         """Raises ``TryLater``: no database, or not the schema that this version needs."""
         await self.database.open()
+        if not self._is_file:
+            try:
+                await version.check(self.database)
+            except TryLater:
+                await self.database.close()
+                raise
+        self._changes.start()
 
     async def close(self) -> None:
+        await self._changes.stop()
         await self.database.close()
 
     # Resolving
@@ -90,34 +97,29 @@ class Directory:
         Raises ``Refused`` (unknown, moved, an ``error:`` transport) or ``TryLater`` (loops, limits, broken rows,
         no database).
         """
-        self._drop_stale_caches()
-        known = self._resolutions.get(address)
-        if known is None:
-            try:
-                known = await self._resolver.resolve(address)
-            except Refused as error:
-                known = Refused(error.reply, error.reason)
-            self._keep(address, known)
-        if isinstance(known, Refused):
-            raise Refused(known.reply, known.reason)
-        return known
+        result = await self._known(address, self._resolve)
+        if isinstance(result, Refused):
+            raise Refused(result.reply, result.reason)
+        return result
 
-    def _keep(self, address: str, result: Resolution | Refused) -> None:
-        if self._weight > _CACHE_WEIGHT:
-            self._resolutions.clear()
-            self._weight = 0
-        self._resolutions[address] = result
-        self._weight += 1 if isinstance(result, Refused) else 1 + len(result.destinations)
+    async def _resolve(self, address: str) -> Entry:
+        outcome: Outcome = await self.resolver.outcome(address)
+        is_positive = isinstance(outcome.result, Resolution)
+        weight = len(outcome.result.destinations) if isinstance(outcome.result, Resolution) else 0
+        return self._entry(outcome.result, is_positive, weight + len(address) // 256, is_timed=outcome.asked_host)
 
     async def explain(self, address: str) -> Explanation:
         """The same from the rows themselves, with every step; nothing is raised."""
-        self._drop_stale_caches()
-        return await self._resolver.explain(address)
+        await self._look()
+        return await self.resolver.explain(address)
 
     async def is_hosted(self, domain: str) -> bool:
         """Whether mail for ``domain`` ends here."""
-        self._drop_stale_caches()
-        return (await self._resolver.site(lookup_key(f"@{domain}")[1:])).is_hosted
+        return await self._known((domain, "hosted"), self._is_hosted)
+
+    async def _is_hosted(self, key: tuple[str, str]) -> Entry:
+        site = await self.resolver.site(lookup_key(f"@{key[0]}")[1:])
+        return self._entry(site.is_hosted, site.is_hosted)
 
     async def may_send_as(self, login: str, sender: str) -> bool:
         """Whether mail from ``sender`` may come from this login: it is its address, or leads to its mailbox."""
@@ -136,24 +138,94 @@ class Directory:
     # Logging in
 
     async def account(self, email: str) -> Account | None:
-        """The account whose address this is, enabled or not."""
-        rows = self._query(_ACCOUNT, (lookup_key(email),))
-        return account(rows[0]) if rows else None
+        """The account whose address this is, enabled or not. Raises ``TryLater``."""
+        return await self._known((email, "account"), self._account)
+
+    async def _account(self, key: tuple[str, str]) -> Entry:
+        email = lookup_key(key[0])
+        accounts = await self._lookups.accounts(email)
+        if len(accounts) > 1:
+            accounts = [account for account in accounts if account.enabled] or accounts[:1]
+        if len(accounts) > 1:
+            raise BrokenRow("users", email, f"{len(accounts)} accounts have this address")
+        return self._entry(accounts[0] if accounts else None, bool(accounts))
 
     async def credentials(self, email: str) -> StoredCredentials | None:
-        """What a login by that address can be checked against."""
-        rows = self._query(_CREDENTIALS, (lookup_key(email),))
-        if not rows:
-            return None
-        address, clear, scram, argon2id, postfix = map(text, rows[0])
-        return StoredCredentials(address, clear, scram, argon2id, postfix.lower() == "y")
+        """What a login by that address can be checked against. Raises ``TryLater``."""
+        return await self._known((email, "credentials"), self._credentials)
+
+    async def _credentials(self, key: tuple[str, str]) -> Entry:
+        found = await self._lookups.credentials(lookup_key(key[0]))
+        return self._entry(found, found is not None)
+
+    async def upgrade_password(self, email: str, old_clear: str, scram_sha256: str, argon2id: str) -> None:
+        """Put our own secrets in the place of a password, but only where that is still ``old_clear``.
+
+        Raises ``TryLater``. Nothing happens where the password is not in a plain column of a table.
+        """
+        insert, update = self._statements.upgrade()
+        if not insert:
+            return
+        email = lookup_key(email)
+        # While the old one is there it is what counts, so nobody is shut out between the two.
+        if await self.database.run(insert, (email, scram_sha256, argon2id, email, email, old_clear)):
+            await self.database.run(update, (email, email, old_clear))
+            await self.database.run("UPDATE posthouse_state SET version = version + 1")
+            self._changed()
+
+    async def used_app_password(self, id: int, peer_address: str) -> None:  # noqa: A002
+        """Remember when and from where an app password was used last, once an hour at most. Raises ``TryLater``."""
+        now = self._clock()
+        if self._used.get(id, 0.0) > now:
+            return
+        if len(self._used) > CACHE_WEIGHT:
+            self._used.clear()
+        self._used[id] = now + _USED_SECONDS
+        used, hour_ago = _time(), _time(-_USED_SECONDS)
+        marks = [PLACEHOLDERS[self.database.dialect](number) for number in range(1, 5)]
+        await self.database.run(
+            f"UPDATE posthouse_app_passwords SET last_used = {marks[0]}, last_peer = {marks[1]}"  # noqa: S608
+            f" WHERE id = {marks[2]} AND last_used < {marks[3]}",
+            (used, peer_address[:64], id, hour_ago),
+        )
+
+    # Other programs
+
+    async def lookup(self, table: MapName, key: str) -> tuple[str, ...] | None:
+        """A key's destinations as they stand in the table; None: there is no row.
+
+        ``users`` has an enabled account's maildir, ``domains`` the transport of a hosted domain. Raises ``TryLater``.
+        """
+        return await self._known((key, table), self._lookup)
+
+    async def _lookup(self, asked: tuple[str, MapName]) -> Entry:
+        key, table = lookup_key(asked[0]), asked[1]
+        if table == "domains":
+            site = await self.resolver.site(key)
+            found = (f"{site.route.transport}:{site.route.nexthop}",) if site.is_hosted else ()
+        elif table == "users":
+            found = await self._maildir(key)
+        else:
+            found = tuple(await self._lookups.destinations(table, key))
+            if found and table in ("virtual", "alias") and (trouble := is_broken(found)):
+                raise BrokenRow(table, key, trouble)
+        return self._entry(found or None, bool(found), len(found))
+
+    async def _maildir(self, key: str) -> tuple[str, ...]:
+        keys = self.resolver.keys(key)
+        rows = await self._lookups.find((keys,))
+        accounts = [account for account in rows.accounts.get(key, ()) if account.enabled]
+        if len(accounts) > 1:
+            raise BrokenRow("users", key, f"{len(accounts)} accounts have this address")
+        return tuple(account.maildir for account in accounts if keys.names[0] not in rows.disabled)
 
     # Changing
 
     def change(self, actor: Actor | str, *arguments: Any) -> Any:
         """One transaction: what ``work(tables)`` does, and a new directory version; what ``work`` returns.
 
-        ``work`` may run more than once, has to call ``tables.audit``, and sees what it has done so far.
+        ``work`` may run more than once, has to call ``tables.audit``, and sees what it has done so far. Changes are
+        made one after the other, whichever host they come from. Raises ``TryLater``.
         """
         if isinstance(actor, str):
             return self._change_in_block(actor, *arguments)
@@ -163,12 +235,11 @@ class Directory:
         import sqlalchemy
 
         from posthouse.directory import schema
-        from posthouse.directory.tables import Tables
 
         async def run(transaction: Transaction) -> T:
-            # The lock that serialises changes, whichever host makes them.
+            # The lock that serialises changes.
             await transaction.execute(sqlalchemy.update(schema.state).values(version=schema.state.c.version + 1))
-            tables = Tables(transaction, actor, self._resolver, self._foreign)
+            tables = self._tables(transaction, actor)
             result = await work(tables)
             if not tables.is_audited:
                 raise RuntimeError("a change without an audit row")
@@ -177,16 +248,26 @@ class Directory:
         try:
             return await self.database.transaction(run)
         finally:
-            self._drop_caches()
+            self._changed()
 
     async def read(self, work: "Callable[[Tables], Awaitable[T]]") -> T:
-        """What ``work(tables)`` returns, from one moment's rows."""
-        from posthouse.directory.tables import Tables
+        """What ``work(tables)`` returns, from one moment's rows. Raises ``TryLater``."""
 
         async def run(transaction: Transaction) -> T:
-            return await work(Tables(transaction, Actor(""), self._resolver, self._foreign))
+            return await work(self._tables(transaction, Actor("")))
 
         return await self.database.transaction(run)
+
+    def _tables(self, transaction: Transaction, actor: Actor) -> "Tables":
+        # Only who changes rows needs SQLAlchemy.
+        from posthouse.directory.tables import Tables
+
+        resolver = Resolver(SqlLookups(transaction, self._statements), self._rules)
+        return Tables(transaction, actor, resolver, self._foreign)
+
+    def _changed(self) -> None:
+        self._drop()
+        self._changes.announce()
 
     @asynccontextmanager
     async def _change_in_block(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[OldTables]:
@@ -194,13 +275,13 @@ class Directory:
 
         Nothing of it stays when the block raises; look-ups inside the block see what it has done so far.
         """
-        connection = self.database.connection
+        connection = self._file().connection
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise TryLater(f"database {self.database.path}: {error}") from error
+            raise TryLater(f"database {self._file().path}: {error}") from error
         tables = OldTables(connection)
-        self._drop_caches()
+        self._drop()
         try:
             yield tables
             tables.audit(who, what, subject, detail)
@@ -209,72 +290,77 @@ class Directory:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise TryLater(f"database {self.database.path}: {error}") from error
+                raise TryLater(f"database {self._file().path}: {error}") from error
             raise
         finally:
-            self._drop_caches()
+            self._drop()
 
     def tables(self) -> OldTables:
         """The rows, for reading."""
-        return OldTables(self.database.connection)
+        return OldTables(self._file().connection)
 
-    # Lookups, for the resolver
+    def _file(self) -> SqliteDatabase:
+        assert isinstance(self.database, SqliteDatabase)
+        return self.database
 
-    async def address(self, keys: Keys) -> AddressRows:
-        plain = keys.plain or None
-        rows = self._query(_ROWS, (keys.full, plain, keys.user or None, keys.catchall))
-        if len(rows) == MAX_ROWS:
-            raise TryLater(f"{keys.full}: the tables have more than {MAX_ROWS - 1} rows for it")
-        found: tuple[dict[str, list[str]], ...] = ({}, {}, {})
-        for table, key, destination in rows:
-            found[table].setdefault(key.lower(), []).append(text(destination))
-        accounts = [account(row) for row in self._query(_ACCOUNTS, (keys.full, plain))]
-        return AddressRows(*found, {one.email.lower(): one for one in accounts})
+    # The cache
 
-    async def domain(self, names: Sequence[str]) -> DomainRows:
-        known = self._domains.get(names[0])
-        if known is None:
-            marks = ", ".join("?" * len(names))
-            bare = self._query("SELECT 1 FROM virtual WHERE email COLLATE NOCASE = ? LIMIT 1", names[:1])
-            transport = f"SELECT domain, destination FROM transport WHERE domain COLLATE NOCASE IN ({marks})"
-            known = DomainRows(bool(bare), self._grouped(transport, names))
-            if len(self._domains) > _CACHE_WEIGHT:
-                self._domains.clear()
-            self._domains[names[0]] = known
-        return known
-
-    async def local_alias(self, names: Sequence[str]) -> dict[str, list[str]]:
-        marks = ", ".join("?" * len(names))
-        return self._grouped(
-            f"SELECT alias, destination FROM alias WHERE alias COLLATE NOCASE IN ({marks}) LIMIT {MAX_ROWS}",
-            names,
-        )
-
-    def _grouped(self, sql: str, names: Sequence[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key, destination in self._query(sql, tuple(names)):
-            found.setdefault(key.lower(), []).append(text(destination))
-        return found
-
-    # The connection
-
-    def _query(self, sql: str, parameters: Sequence[str | None] = ()) -> list[tuple[Any, ...]]:
+    async def _known(self, key: Hashable, ask: Callable[[Any], Awaitable[Entry]]) -> Any:
+        """The answer that is kept, or else what ``ask`` finds out."""
+        now = self._clock()
+        if now - self._looked >= LOOK_SECONDS:
+            await self._look()
+        kept = self._cache.entries.get(key)
+        if kept is not None and kept.until > now:
+            return kept.value
+        generation = self._cache.generation
         try:
-            return self.database.connection.execute(sql, parameters).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise TryLater(f"database {self.database.path}: {error}") from error
+            entry = await ask(key)
+        except NoAnswer as error:
+            if kept is None or generation != self._cache.generation:
+                raise
+            self._tell_stale(error)
+            return kept.value
+        self._answered()
+        self._cache.put(key, entry, generation)
+        return entry.value
 
-    def _drop_stale_caches(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        ((version,),) = self._query("PRAGMA data_version")
-        if version != self._data_version:
-            self._data_version = version
-            self._drop_caches()
+    def _entry(self, value: Any, is_positive: bool, weight: int = 0, *, is_timed: bool = False) -> Entry:
+        if self._is_file and not is_timed:
+            return Entry(value, FOREVER, 1 + weight)
+        seconds = POSITIVE_SECONDS if is_positive else NEGATIVE_SECONDS
+        return Entry(value, self._clock() + seconds, 1 + weight)
 
-    def _drop_caches(self) -> None:
-        self._resolutions.clear()
-        self._domains.clear()
-        self._weight = 0
+    async def _look(self) -> None:
+        self._looked = self._clock()
+        if await self._changes.look():
+            self._drop()
+
+    def _drop(self) -> None:
+        self._cache.drop()
+        self._lookups.forget()
+
+    def _tell_stale(self, error: TryLater) -> None:
+        if not self._serves_stale:
+            self._serves_stale = True
+            log.warning("directory-stale", database=self.database.name, reason=error.reason)
+
+    def _answered(self) -> None:
+        if self._serves_stale:
+            self._serves_stale = False
+            log.warning("directory-back", database=self.database.name)
+
+
+def _database(settings: Settings) -> Database:
+    if settings.database.url.startswith(SCHEME):
+        return SqliteDatabase(settings)
+    # Not at the top: SQLite needs none of it.
+    from posthouse.directory.servers import Servers
+
+    return Servers(settings)
+
+
+def _time(offset_seconds: float = 0.0) -> str:
+    """A time as tables have it."""
+    moment = datetime.now(UTC) + timedelta(seconds=offset_seconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,13 +1,25 @@
-"""What resolving asks of a database: two questions about an address and one about a local alias."""
+"""What resolving asks of a database: everything that the tables have under an address's keys, in one question."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from posthouse.base.errors import TryLater
 from posthouse.directory.model import Account
 
 MAX_ROWS = 1_001
 """No question is answered with more rows: one above what an address may expand to, so that it can be told."""
+
+Destinations = Mapping[str, Sequence[str]]
+"""Keys, in lower case, and their rows' destinations; NULL is ``""``."""
+
+
+class NoAnswer(TryLater):
+    """The database does not answer. Unlike rows that can't be used, what it said before may still be told."""
+
+
+class TooManyRows(TryLater):
+    """More rows than one question may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,50 +27,50 @@ class Keys:
     """The keys under which tables may have an address, most specific first; ``""`` where there is none.
 
     ``full`` is ``user+ext@domain``, ``plain`` is ``user@domain`` where there is an extension, ``user`` is the
-    bare local part where the domain is the host's own, ``catchall`` is ``@domain``.
+    bare local part where the domain is the host's own, ``catchall`` is ``@domain``. ``names`` is where ``transport``
+    may have the domain: itself, each ``.parent``, ``*``. ``locals`` are keys of local aliases, where those are asked
+    for.
     """
 
-    full: str
-    plain: str
-    user: str
-    catchall: str
+    full: str = ""
+    plain: str = ""
+    user: str = ""
+    catchall: str = ""
+    names: tuple[str, ...] = ()
+    locals: tuple[str, ...] = ()
 
     def addresses(self) -> tuple[str, ...]:
-        return (self.full, self.plain) if self.plain else (self.full,)
+        return (self.full, self.plain) if self.plain else (self.full,) if self.full else ()
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(key for key in (self.full, self.plain, self.user) if key)
-
-
-@dataclass(frozen=True, slots=True)
-class AddressRows:
-    """What the tables have under an address's keys: key in lower case to destinations; NULL is ``""``."""
-
-    virtual: Mapping[str, Sequence[str]]
-    relocated: Mapping[str, Sequence[str]]
-    transport: Mapping[str, Sequence[str]]
-    accounts: Mapping[str, Account]
+    def users(self) -> tuple[str, ...]:
+        """Every key but the catch-all."""
+        return (*self.addresses(), self.user) if self.user else self.addresses()
 
 
 @dataclass(frozen=True, slots=True)
-class DomainRows:
-    """What the tables have about a domain: whether ``virtual`` has a bare row, and its ``transport`` rows."""
+class Rows:
+    """What the tables have under the keys that were asked for. ``disabled`` are domains that are turned off."""
 
-    has_bare_row: bool
-    transport: Mapping[str, Sequence[str]]
+    virtual: Destinations
+    relocated: Destinations
+    transport: Destinations
+    alias: Destinations
+    accounts: Mapping[str, Sequence[Account]]
+    disabled: Collection[str]
 
 
 class Lookups(Protocol):
-    """A database with the five tables. Raises ``TryLater`` where it can't answer."""
+    """A database with the five tables."""
 
-    async def address(self, keys: Keys) -> AddressRows:
-        """Rows of ``virtual``, ``relocated``, ``transport`` and ``users`` for ``keys``."""
+    @property
+    def at_once(self) -> int:
+        """How many addresses it is worth asking for together."""
         ...
 
-    async def domain(self, names: Sequence[str]) -> DomainRows:
-        """Rows for ``names``: the domain itself, then each ``.parent``, then ``*``."""
+    async def find(self, wanted: Sequence[Keys]) -> Rows:
+        """The rows for all of these together. Raises ``NoAnswer``, ``TooManyRows``."""
         ...
 
-    async def local_alias(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """Rows of ``alias`` for ``names``."""
+    async def ids(self, table: str, key: str) -> str:
+        """The ids of a key's rows, for messages; empty where the table has none. Raises ``NoAnswer``."""
         ...

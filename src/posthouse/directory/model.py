@@ -65,10 +65,15 @@ class StoredCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ToMailbox:
-    """Into an account of this host. ``address`` still has its extension."""
+    """Into an account of this host. ``address`` still has its extension.
+
+    ``owner``, here and below: who the message comes from for this destination, in place of its sender; set where a
+    local alias with an owner leads here.
+    """
 
     address: str
     account: Account
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,47 @@ class ToHost:
     address: str
     transport: str
     nexthop: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToPipe:
+    """To a pipe transport of that name, as ``maildrop``; ``nexthop`` is for its arguments."""
+
+    address: str
+    transport: str
+    nexthop: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToFile:
+    """To the end of a file, as a local alias says."""
+
+    address: str
+    path: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToCommand:
+    """Into a command, as a local alias says."""
+
+    address: str
+    command: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToUnixUser:
+    """To a Unix user of this host."""
+
+    address: str
+    name: str
+    uid: int
+    gid: int
+    homedir: str
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +137,7 @@ class Discard:
     address: str
 
 
-Destination = ToMailbox | ToHost | Discard
+Destination = ToMailbox | ToHost | ToPipe | ToFile | ToCommand | ToUnixUser | Discard
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ KeyedTable = Literal["virtual", "alias", "transport", "relocated"]
 """The tables that are a key and a destination."""
 KEYED: tuple[KeyedTable, ...] = ("virtual", "alias", "transport", "relocated")
 PAGE_ROWS = 2_000
+_YES = frozenset({"y", "yes", "1", "t", "true"})
 ACCOUNT_COLUMNS = "email, name, uid, gid, homedir, maildir, quota, postfix"
 
 
@@ -99,8 +100,13 @@ def account(row: Sequence[Any]) -> Account:
         text(homedir),
         text(maildir),
         text(quota),
-        text(postfix).lower() == "y",
+        is_yes(text(postfix)),
     )
+
+
+def is_yes(value: str) -> bool:
+    """Whether a column says that something is enabled, in any of the ways that tables have."""
+    return value.strip().lower() in _YES
 
 
 def text(value: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from posthouse.base.errors import Refused, Reply, TryLater
-from posthouse.directory.lookups import DomainRows
+from posthouse.directory.lookups import Rows
 
 _STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^ -~]+")
@@ -31,13 +31,15 @@ class Route:
 class Site:
     """What a domain is to this host.
 
-    ``handed_on``: a row of its own gives it to another host, so anybody may send to it through us.
+    ``handed_on``: a row of its own gives it to another host, so anybody may send to it through us. ``is_disabled``:
+    the operator has turned it off.
     """
 
     is_own: bool
     is_hosted: bool
     handed_on: bool
     route: Route
+    is_disabled: bool = False
 
 
 def domain_names(domain: str) -> tuple[str, ...]:
@@ -46,18 +48,22 @@ def domain_names(domain: str) -> tuple[str, ...]:
     return domain, *("." + ".".join(labels[i:]) for i in range(1, len(labels))), "*"
 
 
-def site(domain: str, rows: DomainRows, own_names: frozenset[str]) -> Site:
-    """What ``domain`` is to this host."""
+def site(names: Sequence[str], rows: Rows, own_names: frozenset[str]) -> Site:
+    """What the domain whose ``domain_names`` these are is to this host."""
+    domain = names[0]
+    is_disabled = domain in rows.disabled
     if domain in own_names:
-        return Site(True, True, False, Route("local", ""))
-    default = Route("virtual" if rows.has_bare_row else "smtp", "")
+        return Site(True, True, False, Route("local", ""), is_disabled)
+    has_bare_row = domain in rows.virtual
+    default = Route("virtual" if has_bare_row else "smtp", "")
     if not rows.transport:
-        return Site(False, rows.has_bare_row, False, default)
-    route = find(domain_names(domain), rows.transport, default)
+        return Site(False, has_bare_row, False, default, is_disabled)
+    route = find(names, rows.transport, default)
     if route.row == "*":
-        return Site(False, rows.has_bare_row, False, default if rows.has_bare_row else route)
-    hosted = rows.has_bare_row or (bool(route.row) and route.transport not in _NOT_HOSTING)
-    return Site(False, hosted, _names_transport(rows.transport.get(route.row)) and not hosted, route)
+        return Site(False, has_bare_row, False, default if has_bare_row else route, is_disabled)
+    hosted = has_bare_row or (bool(route.row) and route.transport not in _NOT_HOSTING)
+    handed_on = _names_transport(rows.transport.get(route.row)) and not hosted
+    return Site(False, hosted, handed_on, route, is_disabled)
 
 
 def find(names: Sequence[str], rows: Mapping[str, Sequence[str]], default: Route) -> Route:

@@ -21,7 +21,7 @@ from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.address import lookup_key
 from posthouse.message.envelope import Recipient
 from posthouse.runtime.log import log, new_trace_id
-from posthouse.services.placement import Accepted, Placement
+from posthouse.services.placement import Accepted, Placement, check_deliverable
 
 LOCAL = Route("local", "")
 NO_SUCH_HOST = Reply(550, "5.1.2", "No mail goes to that address literal")
@@ -101,6 +101,7 @@ def _domain(address: str) -> str:
 async def _destinations(directory: Directory, address: str) -> tuple[Destination, ...]:
     """Where mail for a queued recipient goes now. Raises ``Refused``, ``TryLater``."""
     resolution = await directory.resolve(address)
+    check_deliverable(resolution.destinations)
     key = lookup_key(address)
     for destination in resolution.destinations:
         if lookup_key(destination.address) == key:

@@ -6,6 +6,8 @@ that has a mailbox here by now.
 Invariants:
   1. When ``place`` returns, the message is durable and in place for every recipient; when it raises, for none.
   2. A mailbox gets one copy, however many recipients lead to it.
+  3. What a list's members get comes from the list's owner, but what comes from nobody (a report) goes on doing so:
+     nothing is ever returned that was a return itself (RFC 5321 §4.5.5).
 """
 
 import errno
@@ -15,7 +17,16 @@ from dataclasses import dataclass, replace
 from posthouse.base.clock import Clock
 from posthouse.base.errors import TEMPORARY_FAILURE, Refused, Reply, TryLater
 from posthouse.directory.directory import Directory
-from posthouse.directory.model import Destination, Discard, ToHost, ToMailbox
+from posthouse.directory.model import (
+    Destination,
+    Discard,
+    ToCommand,
+    ToFile,
+    ToHost,
+    ToMailbox,
+    ToPipe,
+    ToUnixUser,
+)
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Put
@@ -23,7 +34,7 @@ from posthouse.journal.placing import NO_LINK
 from posthouse.mailqueue.spool import Spool
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.trace import delivered_to, return_path
-from posthouse.runtime.log import log
+from posthouse.runtime.log import log, new_trace_id
 from posthouse.store.store import Store
 
 NO_SPACE = Reply(452, "4.3.1", "Not enough storage here at the moment, please try again later")
@@ -54,18 +65,21 @@ class Placement:
 
         ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or doesn't let us.
         """
-        mailboxes, queued = _sort(accepted)
-        onward = replace(envelope, recipients=queued) if queued or envelope.recipients else envelope
-        await self._commit(onward, prefix, content, mailboxes)
+        mailboxes, queued = _sort(accepted, may_change_sender=bool(envelope.sender))
+        onward = [_onward(envelope, owner, recipients) for owner, recipients in queued.items()]
+        await self._commit(envelope, onward, prefix, content, mailboxes)
         log.info(
             "accepted",
             trace=envelope.trace_id,
             sender=envelope.sender,
             size=content.size,
             mailboxes=[mailbox.account.email for mailbox in mailboxes],
-            queued=[recipient.address for recipient in queued],
+            queued=[recipient.address for recipients in queued.values() for recipient in recipients],
             **facts,
         )
+        for sent in onward:
+            if sent.trace_id != envelope.trace_id:
+                log.info("list", trace=envelope.trace_id, onward=sent.trace_id, owner=sent.sender)
 
     async def submit(self, envelope: Envelope, data: bytes) -> None:
         """Place a message of our own making, such as a report. Raises ``TryLater``.
@@ -76,19 +90,30 @@ class Placement:
         for recipient in envelope.recipients:
             try:
                 destinations = (await self.directory.resolve(recipient.address)).destinations
+                check_deliverable(destinations)
             except (Refused, TryLater):
                 destinations = (ToHost(recipient.address, "smtp", ""),)
             accepted.append(Accepted(recipient, destinations))
         await self.place(envelope, b"", Content.of(data), accepted)
 
     async def _commit(
-        self, envelope: Envelope, prefix: bytes, content: Content, mailboxes: Sequence[ToMailbox]
+        self,
+        envelope: Envelope,
+        onward: Sequence[Envelope],
+        prefix: bytes,
+        content: Content,
+        mailboxes: Sequence[ToMailbox],
     ) -> None:
         """All of it, or ``TryLater``. What can be mended is, and tried once more."""
         is_linked, has_looked_again = len(mailboxes) > 1, False
         while True:
             try:
-                await self.journal.commit(content, await self._plan(envelope, prefix, content, mailboxes, is_linked))
+                puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes, is_linked)
+                puts += [
+                    self.spool.plan(sent, header_prefix=prefix, now=self.clock.now(), content_size=content.size)
+                    for sent in onward
+                ]
+                await self.journal.commit(content, puts)
                 return
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not has_looked_again:
@@ -101,7 +126,7 @@ class Placement:
                 else:
                     raise not_stored(error) from error
 
-    async def _plan(
+    async def _plan_mailboxes(
         self,
         envelope: Envelope,
         prefix: bytes,
@@ -109,24 +134,36 @@ class Placement:
         mailboxes: Sequence[ToMailbox],
         is_linked: bool,
     ) -> list[Put]:
-        puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes) if mailboxes else []
-        if is_linked:
-            puts = [replace(puts[0], links=tuple(put.path for put in puts[1:]))]
-        if envelope.recipients:
-            puts.append(
-                self.spool.plan(envelope, header_prefix=prefix, now=self.clock.now(), content_size=content.size)
-            )
+        puts: list[Put] = []
+        for owner in dict.fromkeys(box.owner for box in mailboxes):
+            boxes = [box for box in mailboxes if box.owner == owner]
+            front = return_path(owner or envelope.sender)
+            if len(mailboxes) == 1:
+                # With hard links there is one file for all, which must not tell one recipient of another.
+                front += delivered_to(boxes[0].address)
+            front += prefix
+            files = [await self.store.plan_delivery(box.account.maildir, content, front) for box in boxes]
+            if is_linked and len(files) > 1:
+                files = [replace(files[0], links=tuple(put.path for put in files[1:]))]
+            puts += files
         return puts
 
-    async def _plan_mailboxes(
-        self, envelope: Envelope, prefix: bytes, content: Content, mailboxes: Sequence[ToMailbox]
-    ) -> list[Put]:
-        front = return_path(envelope.sender)
-        if len(mailboxes) == 1:
-            # With hard links there is one file for all, which must not tell one recipient of another.
-            front += delivered_to(mailboxes[0].address)
-        front += prefix
-        return [await self.store.plan_delivery(box.account.maildir, content, front) for box in mailboxes]
+
+def check_deliverable(destinations: Sequence[Destination]) -> None:
+    """Raises ``TryLater`` for what the tables may say, but nothing here delivers to."""
+    for destination in destinations:
+        match destination:
+            case ToMailbox(account=account) if not account.maildir.endswith("/"):
+                raise TryLater(
+                    f"{account.email}: maildir {account.maildir!r} is an mbox file, not supported by this version yet"
+                )
+            case ToPipe(address, transport):
+                raise TryLater(f"{address}: transport {transport}: is not delivered by this version yet")
+            case ToFile(address) | ToCommand(address) | ToUnixUser(address):
+                what = type(destination).__name__.removeprefix("To").lower().replace("unixuser", "Unix user")
+                raise TryLater(f"{address}: mail to a {what} is not delivered by this version yet")
+            case _:
+                pass
 
 
 def not_stored(error: OSError) -> TryLater:
@@ -135,21 +172,38 @@ def not_stored(error: OSError) -> TryLater:
     return TryLater(f"cannot store the message: {error}", NO_SPACE if full else TEMPORARY_FAILURE)
 
 
-def _sort(accepted: Sequence[Accepted]) -> tuple[list[ToMailbox], tuple[Recipient, ...]]:
-    """The mailboxes, each once, and the recipients for the queue, each address once.
+def _sort(
+    accepted: Sequence[Accepted], *, may_change_sender: bool
+) -> tuple[list[ToMailbox], dict[str, tuple[Recipient, ...]]]:
+    """The mailboxes, each once, and the recipients for the queue, each address once, by the owner of their list.
 
-    A sender who wants to hear of the delivery (RFC 3461 §5.2.1) gets the report from the queue.
+    A sender who wants to hear of the delivery (RFC 3461 §5.2.1) gets the report from the queue. What reaches the
+    members of a list that has an owner is the owner's business.
     """
     mailboxes: dict[str, ToMailbox] = {}
-    queued: dict[str, Recipient] = {}
+    queued: dict[str, tuple[str, Recipient]] = {}
     for entry in accepted:
         for destination in entry.destinations:
             match destination:
-                case ToMailbox(_, account) if "SUCCESS" not in entry.recipient.notify:
-                    mailboxes.setdefault(account.email, destination)
-                case ToHost(address) | ToMailbox(address):
-                    original = entry.recipient.original or entry.recipient.address
-                    queued.setdefault(address, replace(entry.recipient, address=address, original=original))
+                case ToMailbox(_, account, owner) if "SUCCESS" not in entry.recipient.notify or owner:
+                    kept = destination if may_change_sender or not owner else replace(destination, owner="")
+                    mailboxes.setdefault(account.email, kept)
+                case ToHost(address, owner=owner) if owner and may_change_sender:
+                    queued.setdefault(address, (owner, Recipient(address, address)))
                 case Discard():
                     pass
-    return list(mailboxes.values()), tuple(queued.values())
+                case _:
+                    address = destination.address
+                    original = entry.recipient.original or entry.recipient.address
+                    queued.setdefault(address, ("", replace(entry.recipient, address=address, original=original)))
+    groups: dict[str, tuple[Recipient, ...]] = {}
+    for owner, recipient in queued.values():
+        groups[owner] = (*groups.get(owner, ()), recipient)
+    return list(mailboxes.values()), groups
+
+
+def _onward(envelope: Envelope, owner: str, recipients: tuple[Recipient, ...]) -> Envelope:
+    """The envelope of what goes to the queue; a list's is a message of its own there."""
+    if not owner:
+        return replace(envelope, recipients=recipients)
+    return replace(envelope, sender=owner, recipients=recipients, trace_id=new_trace_id(), envid="")

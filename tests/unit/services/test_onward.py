@@ -81,7 +81,7 @@ class House:
         column = "domain" if table == "transport" else "email"
         connection = self.directory.database.connection
         connection.executemany(f"INSERT INTO {table} ({column}, destination) VALUES (?, ?)", rows)
-        self.directory._drop_caches()
+        self.directory._drop()
 
     async def receive(self, address, notify=frozenset()):
         transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), "you@elsewhere.test")
