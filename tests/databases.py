@@ -178,7 +178,7 @@ class MariaDb(DatabaseServer):
             "--performance-schema=OFF",
             "--innodb-buffer-pool-size=16M",
             "--innodb-log-file-size=8M",
-            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-log-at-trx-commit=2",
             "--debug-no-sync",
             *self.options,
         ]
@@ -244,7 +244,6 @@ class PostgreSql(DatabaseServer):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.folder),
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
             "shared_buffers": "16MB",
             "max_connections": "40",

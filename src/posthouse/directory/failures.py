@@ -3,6 +3,8 @@
 All of them are ``TryLater``: none is a reason to refuse mail. They differ in what helps.
 """
 
+from collections.abc import Sequence
+
 from posthouse.base.errors import TryLater
 
 
@@ -40,3 +42,15 @@ class Violated(Wrong):
 
 class Inexpressible(ValueError):
     """A parameter that this database can't express. So no row has it."""
+
+
+def blamed(failure: Exception, parameters: Sequence[object]) -> Exception:
+    """``Inexpressible`` is a parameter's fault only where one is out of the ordinary; else rows or tables are wrong.
+
+    To find nothing where rows are broken would refuse somebody's mail.
+    """
+    if isinstance(failure, Inexpressible):
+        texts = [parameter for parameter in parameters if isinstance(parameter, str)]
+        if all(text.isascii() and "\0" not in text for text in texts):
+            return Wrong(str(failure))
+    return failure

@@ -26,6 +26,7 @@ from posthouse.directory.failures import (
     Unusable,
     Violated,
     Wrong,
+    blamed,
 )
 from posthouse.directory.pool import LOCK_SECONDS, Login
 
@@ -147,7 +148,7 @@ class MySqlConnection:
         except UnicodeEncodeError as error:
             raise Inexpressible(str(error)) from error
         except Exception as error:
-            raise self._failed(error) from error
+            raise blamed(self._failed(error), parameters) from error
         return rows, count
 
     async def change_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:

@@ -22,6 +22,7 @@ from posthouse.directory.failures import (
     Unusable,
     Violated,
     Wrong,
+    blamed,
 )
 from posthouse.directory.pool import LOCK_SECONDS, Login
 
@@ -83,6 +84,7 @@ class PostgreSqlConnection:
     async def _read_octets(self) -> None:
         # In such a database text is whatever was put in; all others are checked by the server.
         if self._driver.get_settings().server_encoding == "SQL_ASCII":
+            await self._driver.execute("SET client_encoding = 'SQL_ASCII'")
             for kind in ("text", "varchar", "bpchar"):
                 await self._driver.set_type_codec(
                     kind, schema="pg_catalog", encoder=str.encode, decoder=_tolerant, format="binary"
@@ -98,7 +100,7 @@ class PostgreSqlConnection:
         try:
             return [tuple(row) for row in await self._driver.fetch(sql, *parameters)]
         except Exception as error:
-            raise self._failed(error) from error
+            raise blamed(self._failed(error), parameters) from error
 
     async def change(self, sql: str, parameters: Sequence[object] = ()) -> tuple[list[tuple[Any, ...]], int]:
         """The rows that a statement returns, and how many it changed."""
@@ -108,7 +110,7 @@ class PostgreSqlConnection:
             rows = [tuple(row) for row in await statement.fetch(*parameters)]
             count = statement.get_statusmsg().rpartition(" ")[2]
         except Exception as error:
-            raise await self._undone(error) from error
+            raise blamed(await self._undone(error), parameters) from error
         return rows, int(count) if count.isdigit() else 0
 
     async def change_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
@@ -183,10 +185,10 @@ def _tolerant(octets: bytes) -> str:
 
 def _failure(error: Exception, *, connecting: bool = False) -> Exception:
     """What a driver's error means."""
-    if isinstance(error, UnicodeEncodeError):
+    if isinstance(error, UnicodeEncodeError) or isinstance(error.__cause__, UnicodeEncodeError):
         return Inexpressible(str(error))
-    if isinstance(error, asyncpg.DataError) and getattr(error, "sqlstate", None) is None:
-        return Wrong(f"{type(error).__name__}: {error}")  # raised by the driver: a parameter of another type
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Wrong(str(error))  # a parameter of another type than the column
     if not isinstance(error, asyncpg.PostgresError):
         return Lost(str(error) or type(error).__name__)
     state = str(getattr(error, "sqlstate", ""))

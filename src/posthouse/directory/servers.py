@@ -156,33 +156,33 @@ class Servers:
         return await self._transaction(work)
 
     async def _transaction(self, work: "Callable[[ServerTransaction], Awaitable[T]]") -> T:
-        failure: Failure | None = None
         deadline = asyncio.get_running_loop().time() + CHANGE_SECONDS
         for tries in range(_TRIES):
-            if asyncio.get_running_loop().time() > deadline:
-                break
             server = next((server for server in self._servers if server.state in ("up", "new")), None)
             if server is None:
                 raise self._unreachable(" for changes")
             try:
                 return await self._attempt(server, work)
-            except Again as error:
-                failure = error
-            except ReadOnly as error:
-                failure = error
-                server.set_state("read-only", error.reason)
-            except Unusable as error:
-                failure = error
-                server.set_state("down", error.reason)
-            except (Lost, Full) as error:
-                failure = error
+            except Failure as failure:
+                if tries == _TRIES - 1 or asyncio.get_running_loop().time() > deadline:
+                    raise self._named(failure) from failure
+                await self._prepare_another_try(server, failure, tries)
+        raise AssertionError
+
+    async def _prepare_another_try(self, server: Server, failure: Failure, tries: int) -> None:
+        """Note what a failure says about the server; a pause where that helps. Raises where nothing would."""
+        match failure:
+            case ReadOnly():
+                server.set_state("read-only", failure.reason)
+            case Unusable():
+                server.set_state("down", failure.reason)
+            case Lost():
                 if not server.is_down():
                     await server.doubt()
-            except Failure as error:
-                raise self._named(error) from error
-            if isinstance(failure, Again | Full):
+            case Again() | Full():
                 await asyncio.sleep(random.uniform(0.005, 0.02) * 2**tries)  # noqa: S311
-        raise self._named(failure or Lost("no server"))
+            case _:
+                raise self._named(failure) from failure
 
     async def _attempt(self, server: Server, work: "Callable[[ServerTransaction], Awaitable[T]]") -> T:
         connection = await server.acquire()

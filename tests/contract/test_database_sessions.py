@@ -1,0 +1,185 @@
+"""The session on a server is ours, whatever the server's defaults; passwords, TLS, sockets, limits."""
+
+import asyncio
+import os
+import re
+from dataclasses import replace
+
+import pytest
+import trustme
+import uvloop
+
+from posthouse.base.errors import TryLater
+from posthouse.config.settings import Database, Settings
+from posthouse.directory.servers import Servers
+
+USERINFO = "posthouse:se%2Fcr%40t%20%25"
+
+
+def answer(settings: Database, test, *, run=asyncio.run):
+    """What ``test(database)`` returns."""
+
+    async def body():
+        database = Servers(replace(Settings(), database=settings))
+        await database.open()
+        try:
+            return await test(database)
+        finally:
+            await database.close()
+
+    return run(body())
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+def server(request):
+    """An empty database on a server."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "NO_BACKSLASH_ESCAPES",
+        "ANSI,ORACLE,PAD_CHAR_TO_FULL_LENGTH",
+        "ANSI_QUOTES,PIPES_AS_CONCAT,HIGH_NOT_PRECEDENCE",
+    ],
+)
+def test_no_sql_mode_of_the_server_opens_a_door(mariadb, mode):
+    hostile = ["' OR 1 = 1 -- ", "\\' OR 1 = 1 -- ", "\\", '" OR 1 = 1 -- ', "\0'"]
+    mariadb.execute("CREATE TABLE things (name VARCHAR(50)); INSERT INTO things VALUES ('a')")
+    mariadb.execute(f"SET GLOBAL sql_mode = '{mode}'")
+
+    async def body(database):
+        for text in hostile:
+            assert await database.query("SELECT name FROM things WHERE name = %s", (text,)) == []
+            await database.run("INSERT INTO things VALUES (%s)", (text,))
+            assert await database.query("SELECT name FROM things WHERE name = %s", (text,)) == [(text,)]
+
+    try:
+        answer(Database(url=mariadb.url), body)
+    finally:
+        mariadb.execute("SET GLOBAL sql_mode = DEFAULT")
+
+
+@pytest.mark.parametrize("charset", ["latin1", "gbk", "sjis"])
+def test_no_character_set_of_the_server_opens_a_door(new_mariadb, charset):
+    """An octet that is half a character in GBK swallows the backslash before a quote."""
+    options = [f"--character-set-server={charset}", "--skip-character-set-client-handshake"]
+    server = new_mariadb(*options).start()
+    try:
+        server.create_database("ph")
+        server.execute(f"CREATE TABLE things (name VARCHAR(50)) CHARACTER SET {charset}", "ph")
+        server.execute("INSERT INTO things VALUES ('a')", "ph")
+
+        async def body(database):
+            for text in (
+                "\u00bf' OR 1 = 1 -- ",
+                "縗' OR 1 = 1 -- ",
+                "\u00bf\\' OR 1 = 1 -- ",
+                "😀",
+                "\x81\\' OR 1 = 1 -- ",
+            ):
+                assert await database.query("SELECT name FROM things WHERE name = %s", (text,)) == []
+            assert await database.run("INSERT INTO things VALUES (%s)", ("it's \\",)) == 1
+            return await database.query("SELECT name FROM things WHERE name = %s", ("it's \\",))
+
+        assert answer(Database(url=f"mysql://{USERINFO}@{server.address}/ph"), body) == [("it's \\",)]
+    finally:
+        server.kill()
+
+
+def test_several_statements_in_one_are_none(mariadb):
+    mariadb.execute("CREATE TABLE things (name VARCHAR(50)); INSERT INTO things VALUES ('a')")
+
+    async def body(database):
+        with pytest.raises(TryLater, match="syntax"):
+            await database.query("SELECT 1; DELETE FROM things")
+        return await database.query("SELECT name FROM things")
+
+    assert answer(Database(url=mariadb.url), body) == [("a",)]
+
+
+def test_octets_that_are_no_text_are_read_with_a_mark_in_mariadb(mariadb):
+    mariadb.execute("CREATE TABLE things (name VARBINARY(50)); INSERT INTO things VALUES (x'61ff62'), ('c')")
+    rows = answer(Database(url=mariadb.url), lambda database: database.query("SELECT name FROM things"))
+    assert rows == [("a�b",), ("c",)]
+
+
+def test_octets_that_are_no_text_are_read_with_a_mark_in_postgresql(postgresql):
+    """A database in the encoding SQL_ASCII holds whatever was put in."""
+    name = f"{postgresql.name}_ascii"
+    postgresql.execute(f"CREATE DATABASE {name} OWNER posthouse ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    postgresql.server.execute(
+        r"CREATE TABLE things (name VARCHAR(50)); INSERT INTO things VALUES (E'a\xffb'), ('c');", name
+    )
+    postgresql.server.execute("GRANT ALL ON things TO posthouse", name)
+    url = postgresql.url.replace(postgresql.name, name)
+    rows = answer(Database(url=url), lambda database: database.query("SELECT name FROM things"))
+    assert rows == [("a�b",), ("c",)]
+
+
+def test_the_password_may_be_in_a_file_and_the_server_at_a_socket(server, tmp_path):
+    (tmp_path / "password").write_text("se/cr@t %\n")
+    socket = f"unix:{server.server.socket}"
+    settings = Database(
+        url=f"{server.dialect}://posthouse@/{server.name}", hosts=(socket,), password_file=str(tmp_path / "password")
+    )
+    assert answer(settings, lambda database: database.query("SELECT 1"), run=uvloop.run) == [(1,)]
+
+
+def test_there_are_never_more_connections_than_allowed(server):
+    server.execute("CREATE TABLE things (name VARCHAR(50))")
+    count = (
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'posthouse'"
+        if server.dialect == "mysql"
+        else "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = 'posthouse' AND datname = current_database()"
+    )
+
+    async def body(database):
+        answers = await asyncio.gather(*(database.query(count) for _ in range(200)))
+        return max(rows[0][0] for rows in answers)
+
+    assert 1 <= answer(Database(url=server.url, connections=3), body) <= 3
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+def secure(request, tmp_path):
+    """A server that takes only TLS, and the settings to reach it."""
+    factory = request.getfixturevalue(f"new_{request.param}")
+    server = factory()
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    owner = server.folder.stat()
+    certificate.cert_chain_pems[0].write_to_path(server.folder / "certificate.pem")
+    certificate.private_key_pem.write_to_path(server.folder / "key.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    os.chown(server.folder / "key.pem", owner.st_uid, owner.st_gid)
+    (server.folder / "key.pem").chmod(0o600)
+    if request.param == "mariadb":
+        server.options += [f"--ssl-cert={server.folder}/certificate.pem", f"--ssl-key={server.folder}/key.pem"]
+        server.options += ["--require-secure-transport=ON"]
+    else:
+        server.options += ["--ssl=on", "--ssl_cert_file=../certificate.pem", "--ssl_key_file=../key.pem"]
+        rules = server.folder / "data" / "pg_hba.conf"
+        rules.write_text(re.sub(r"^host\b", "hostssl", rules.read_text(), flags=re.MULTILINE))
+    server.start()
+    server.create_database("ph")
+    yield Database(url=f"{server.scheme}://{USERINFO}@{server.address}/ph", ca=str(tmp_path / "ca.pem"))
+    server.kill()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_with_a_ca_connections_are_tls_and_servers_have_to_prove_who_they_are(secure, tmp_path, run):
+    encrypted = (
+        "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
+        if secure.url.startswith("mysql")
+        else "SELECT cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    )
+    assert answer(secure, lambda database: database.query(encrypted), run=run)[0][-1].startswith("TLS_")
+    with pytest.raises(TryLater, match=r"certificate|match"):
+        answer(replace(secure, url=secure.url.replace("127.0.0.1", "localhost")), lambda database: None, run=run)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    with pytest.raises(TryLater, match="certificate"):
+        answer(replace(secure, ca=str(tmp_path / "other.pem")), lambda database: None, run=run)
+    with pytest.raises(TryLater, match=r"secure|denied|encryption"):
+        answer(replace(secure, ca=""), lambda database: None, run=run)
