@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import account, alias, config, domain, queue, terminal
+from posthouse.cli import account, alias, config, db, domain, queue, terminal
 from posthouse.cli.resolve import resolve
 from posthouse.cli.version import version
 
@@ -30,6 +30,7 @@ def serve(
 
 
 app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
 app.add_typer(domain.app, name="domain")
 app.add_typer(account.app, name="account")
 app.add_typer(alias.app, name="alias")

@@ -52,7 +52,7 @@ class SqliteDatabase:
             raise self._trouble("there is no such file")
         try:
             if not as_it_is:
-                self._make_file()
+                self.make_file()
                 version.prepare_file(self.path, self._classic)
             connection = self._connect()
         except (OSError, KeyError, sqlite3.Error) as error:
@@ -136,7 +136,7 @@ class SqliteDatabase:
     def _trouble(self, error: Exception | str) -> TryLater:
         return TryLater(f"{self.name}: {error}")
 
-    def _make_file(self) -> None:
+    def make_file(self) -> None:
         """An empty file for the user who serves; SQLite gives its other files the same owner."""
         if os.path.exists(self.path):
             return

@@ -123,6 +123,8 @@ async def migrate(session: Session, target: str = HEAD, wanted: Iterable[str] = 
     if dialect in _LOCKS and not (await session.query(_LOCKS[dialect]))[0][0]:
         raise TryLater("somebody else is changing this database's schema at the moment: wait, then look again")
     try:
+        if dialect == "mysql":
+            await session.run("SET sql_notes = 0")  # that something is there already is no news
         before = await tables(session)
         current = await found_version(session)
         steps = plan(dialect, current or BASE, target, frozenset(wanted) - before)
@@ -133,14 +135,12 @@ async def migrate(session: Session, target: str = HEAD, wanted: Iterable[str] = 
         if dialect in _UNLOCKS:
             with contextlib.suppress(TryLater):  # a connection that is gone has no lock any more
                 await session.query(_UNLOCKS[dialect])
+                await session.run("SET sql_notes = 1")
     return sorted((before ^ after) - {VERSION_TABLE})
 
 
 async def _take(session: Session, steps: Sequence[Step]) -> None:
-    await session.run(
-        f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
-        f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
-    )
+    await session.run(f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     is_written = bool(await session.query(f"SELECT version_num FROM {VERSION_TABLE}"))
     for step in steps:
         for statement in step.statements:
@@ -156,4 +156,6 @@ async def _take(session: Session, steps: Sequence[Step]) -> None:
 
 def revision_text(revision: str) -> str:
     """The first line of what a revision says of itself."""
+    if revision == BASE:
+        return "nothing of Posthouse's own"
     return cast(str, _SCRIPTS.get_revision(revision).doc)
