@@ -29,8 +29,8 @@ class External(ServerMechanism):
     def _authzid(self, response: bytes | None) -> Step:
         """Empty: whoever the certificate says it is, by its first address where it has several."""
         authzid = name(text(response)) if response else ""
-        known = {lookup_key(name(email)): email for email in reversed(self._emails)}
-        login = lookup_key(authzid or name(self._emails[0]))
+        known = [lookup_key(name(email)) for email in self._emails]
+        login = lookup_key(authzid) if authzid else known[0]
         if login not in known:
             return self._end(Failure("the certificate is not that account's"))
         self._respond = over
