@@ -49,6 +49,7 @@ from posthouse.services.placement import Placement
 from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.reception import Reception
 from posthouse.services.secret import host_secret
+from posthouse.services.sources import PasswordSource, TokenSource
 from posthouse.store.store import Store
 
 try:
@@ -98,7 +99,18 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(identity, supervisor)
         _run_loop(_serve_queue(settings, ready))
 
-    return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue)]
+    def run_pam(ready: Callable[[], None]) -> None:
+        for listener in listeners:
+            listener.close()
+        _enter(None, supervisor)
+        _serve_pam(settings, identity, supervisor, ready)
+
+    if "OAUTHBEARER" in settings.auth.mechanisms or "XOAUTH2" in settings.auth.mechanisms:
+        # Before the rights go: the user that serves may not be allowed to read where all this is installed.
+        import posthouse.services.jwt  # noqa: F401
+
+    pam = [Role("pam", run_pam)] if "pam" in settings.auth.chain else []
+    return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue), *pam]
 
 
 def _enter(identity: Identity | None, supervisor: int) -> None:
@@ -206,6 +218,41 @@ async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         for courier in (couriers["smtp"], couriers["lmtp"]):
             await courier.close()
         await resolver.close()
+
+
+def _serve_pam(settings: Settings, identity: Identity | None, supervisor: int, ready: Callable[[], None]) -> None:
+    """Stays root, if that is who we are: pam_unix reads /etc/shadow."""
+    from posthouse.runtime.pam import PamProcess
+
+    def made() -> None:
+        privileges.die_with_parent(supervisor)  # making the socket as the user that serves has reset it
+        ready()
+
+    path = settings.path("pam.sock")
+    PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(made)
+
+
+def _sources(settings: Settings) -> list[PasswordSource]:
+    """Who is asked after the directory, in order. Only what is used is imported."""
+    sources: list[PasswordSource] = []
+    for name in settings.auth.chain:
+        if name == "pam":
+            from posthouse.services.pam import PamSource
+
+            sources.append(PamSource(settings.path("pam.sock"), settings.hostname))
+        elif name == "ldap":
+            from posthouse.services.ldap import LdapSource
+
+            sources.append(LdapSource(settings))
+    return sources
+
+
+def _tokens(settings: Settings) -> TokenSource | None:
+    if not settings.oidc.issuer:
+        return None
+    from posthouse.services.oidc import OidcTokens
+
+    return OidcTokens(settings)
 
 
 def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:

@@ -164,6 +164,38 @@ class _Reader:
         """What is only wrong in company."""
         if settings.queue.maximum_wait_seconds < settings.queue.minimum_wait_seconds:
             self.problem("queue.maximum_wait_seconds", "must not be less than queue.minimum_wait_seconds")
+        for key, problem in (*_login_problems(settings), *_ldap_problems(settings)):
+            self.problem(key, problem)
+
+
+def _login_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Mechanisms that need more than their name."""
+    mechanisms, oidc = settings.auth.mechanisms, settings.oidc
+    if "EXTERNAL" in mechanisms and not settings.tls.client_ca:
+        yield "auth.mechanisms", "'EXTERNAL' needs tls.client_ca, which says whose certificates count"
+    if not {"OAUTHBEARER", "XOAUTH2"} & {*mechanisms}:
+        return
+    if not oidc.issuer:
+        yield "auth.mechanisms", "'OAUTHBEARER' and 'XOAUTH2' need oidc.issuer"
+    if not oidc.audience and not oidc.client_id:
+        yield "auth.mechanisms", "'OAUTHBEARER' and 'XOAUTH2' need oidc.audience (or oidc.client_id)"
+    if oidc.client_id and not oidc.client_secret_file:
+        yield "oidc.client_id", "needs oidc.client_secret_file"
+
+
+def _ldap_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    ldap = settings.ldap
+    if "ldap" not in settings.auth.chain:
+        return
+    if not ldap.urls:
+        yield "auth.chain", "'ldap' needs ldap.urls"
+    if not ldap.user_dn and not ldap.base:
+        yield "auth.chain", "'ldap' needs ldap.base, where to search, or ldap.user_dn, which entry"
+    key = "user_dn" if ldap.user_dn else "filter"
+    if not ldap.domains and not re.search(r"\{(login|domain)\}", ldap.user_dn or ldap.filter):
+        yield f"ldap.{key}", "without {login} or {domain} it needs ldap.domains: one name at two domains is two users"
+    if ldap.bind_dn and not ldap.bind_password_file:
+        yield "ldap.bind_dn", "needs ldap.bind_password_file"
 
 
 def _shown(value: object) -> str:

@@ -66,6 +66,7 @@ class PamProcess:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Raises ``OSError`` when the socket can't be made."""
+        self._warn()
         signal.pthread_sigmask(signal.SIG_BLOCK, _RELEVANT)
         wakeup, wakeup_end = socket.socketpair()
         wakeup.setblocking(False)
@@ -83,6 +84,13 @@ class PamProcess:
             while self._forks or _is_readable(listener):
                 if not self._accept(listener) and self._forks:
                     self._wait([], wakeup)
+
+    def _warn(self) -> None:
+        if os.geteuid() != 0:
+            log.warning("pam-without-root", reason="most modules check only our own password then: start as root")
+        if service_file(self.service) is None:
+            reason = "there is no such file in /etc/pam.d, so PAM goes by the service 'other'"
+            log.warning("pam-service-missing", service=self.service, reason=reason)
 
     def _listen(self) -> socket.socket:
         """The socket under its name, in one step: whoever connects meanwhile gets us or our predecessor.

@@ -148,3 +148,40 @@ def test_a_file_that_is_missing_or_no_text_is_told_by_name(tmp_path):
 
 def test_every_check_belongs_to_a_setting():
     assert set(CHECKS) <= set(loader.names())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[auth]\nmechanisms = ['EXTERNAL']", ["2: auth.mechanisms: 'EXTERNAL' needs tls.client_ca"]),
+        (
+            "[auth]\nmechanisms = ['XOAUTH2']",
+            [
+                "2: auth.mechanisms: 'OAUTHBEARER' and 'XOAUTH2' need oidc.issuer",
+                "2: auth.mechanisms: 'OAUTHBEARER' and",
+            ],
+        ),
+        (
+            "[auth]\nmechanisms = ['OAUTHBEARER']\n[oidc]\nissuer = 'https://id.test'\nclient_id = 'x'",
+            ["5: oidc.client_id: needs oidc.client_secret_file"],
+        ),
+        (
+            "[auth]\nchain = ['sql', 'ldap']",
+            ["2: auth.chain: 'ldap' needs ldap.urls", "2: auth.chain: 'ldap' needs ldap.base, where to search"],
+        ),
+        (
+            "[auth]\nchain = ['ldap']\n[ldap]\nurls = ['ldap://a']\nuser_dn = 'uid={local}'\nbind_dn = 'cn=x'",
+            ["5: ldap.user_dn: without {login} or {domain} it needs ldap.domains", "6: ldap.bind_dn: needs"],
+        ),
+    ],
+)
+def test_what_a_login_needs_beyond_its_name_is_told(tmp_path, text, told):
+    found = problems(tmp_path, text)
+    assert len(found) == len(told)
+    assert all(problem.startswith(start) for problem, start in zip(found, told, strict=True)), found
+
+
+def test_a_template_may_name_the_domain_in_another_way(tmp_path):
+    table = "[auth]\nchain = ['ldap']\n[ldap]\nurls = ['ldap://a']\nuser_dn = "
+    for rest in ("'uid={local},dc={domain}'", "'mail={login}'", "'uid={local}'\ndomains = ['example.test']"):
+        assert settings(tmp_path, table + rest).ldap.user_dn
