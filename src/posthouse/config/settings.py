@@ -47,7 +47,9 @@ class Tls:
     key: str = "tls/key.pem"
     """PEM file with the private key."""
     client_ca: str = ""
-    """PEM file of those who sign users' own certificates, for the mechanism ``EXTERNAL``. Empty: none asked for."""
+    """PEM file of those who sign users' own certificates, for the mechanism ``EXTERNAL``. Empty: none asked for.
+    Clients need not have one, but one that these did not sign, or that has expired, ends the connection. A user's
+    account is the e-mail address in the certificate's subjectAltName."""
 
 
 @dataclass(frozen=True, slots=True)
