@@ -7,6 +7,7 @@ this module is imported, so that they share its memory.
 import asyncio
 import contextlib
 import functools
+import importlib
 import itertools
 import signal
 import ssl
@@ -105,10 +106,7 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(None, supervisor)
         _serve_pam(settings, identity, supervisor, ready)
 
-    if "OAUTHBEARER" in settings.auth.mechanisms or "XOAUTH2" in settings.auth.mechanisms:
-        # Before the rights go: the user that serves may not be allowed to read where all this is installed.
-        import posthouse.services.jwt  # noqa: F401
-
+    _import_sources(settings)
     pam = [Role("pam", run_pam)] if "pam" in settings.auth.chain else []
     return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue), *pam]
 
@@ -230,6 +228,19 @@ def _serve_pam(settings: Settings, identity: Identity | None, supervisor: int, r
 
     path = settings.path("pam.sock")
     PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(made)
+
+
+def _import_sources(settings: Settings) -> None:
+    """What ``_sources`` and ``_tokens`` will want, for all processes at once, and before the rights go: the user that
+    serves may not be allowed to read where all this is installed."""
+    wanted = {
+        "posthouse.services.pam": "pam" in settings.auth.chain,
+        "posthouse.services.ldap": "ldap" in settings.auth.chain,
+        "posthouse.services.oidc": bool(settings.oidc.issuer),
+        "posthouse.services.jwt": bool(settings.oidc.issuer),
+    }
+    for module in [module for module, is_wanted in wanted.items() if is_wanted]:
+        importlib.import_module(module)
 
 
 def _sources(settings: Settings) -> list[PasswordSource]:
