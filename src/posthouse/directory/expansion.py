@@ -345,15 +345,12 @@ class Expansion:
             user = await self.resolver.host.user(name)
             if user is None:
                 continue
-            if user.uid < self.resolver.rules.minimum_uid:
-                minimum = self.resolver.rules.minimum_uid
-                self._note(5, "", node, f"the Unix user {name} has uid {user.uid}, below the minimum of {minimum}")
-                continue
-            self._note(5, "", node, f"the Unix user {name}")
-            self._destinations.append(
-                ToUnixUser(node.address, user.name, user.uid, user.gid, user.homedir, node.owner)
-            )
-            return True
+            if user.uid >= self.resolver.rules.minimum_uid:
+                self._note(5, "", node, f"the Unix user {name}")
+                found = ToUnixUser(node.address, user.name, user.uid, user.gid, user.homedir, node.owner)
+                self._destinations.append(found)
+                return True
+            self._note(5, "", node, f"the uid {user.uid} of the Unix user {name} is below the minimum")
         return False
 
     def _fall_back(self, node: _Node, site: Site, *, disabled: bool) -> None:

@@ -5,6 +5,8 @@ Invariants:
   2. What no database can have as text (NUL, lone surrogates) is not asked for.
   3. To a network database a question about addresses is one statement, so one round trip. SQLite has no trips, and is
      faster with several simple ones.
+  4. A table whose character set doesn't have a key's characters has no such row, and says nothing about others: keys
+     that are not ASCII are asked for in each table by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -150,13 +152,29 @@ class SqlLookups:
         sql, parameters = self._statements.find(wanted)
         if not sql:
             return _NOTHING
-        if not all(map(_is_text, parameters)):
-            return await self._ask(*((kind, [key for key in keys if _is_text(key)]) for kind, keys in wanted))
-        rows = await self._query(sql, parameters)
+        if not all(map(str.isascii, parameters)) or "\0" in "".join(parameters):
+            wanted = tuple((kind, [key for key in keys if _is_text(key)]) for kind, keys in wanted)
+            rows = await self._ask_apart(wanted)
+        else:
+            rows = await self._query(sql, parameters)
         if len(rows) >= MAX_ROWS:
-            raise TooManyRows(f"{wanted[0][1][0] if wanted[0][1] else parameters[0]}: the tables have more than "
-                              f"{MAX_ROWS - 1} rows for it")  # fmt: skip
+            raise TooManyRows(f"{parameters[0]}: the tables have more than {MAX_ROWS - 1} rows for it")
         return _Found(rows, frozenset(chain.from_iterable(keys for _, keys in wanted)) if rows else frozenset())
+
+    async def _ask_apart(self, wanted: Sequence[tuple[Kind, Sequence[str]]]) -> Sequence[Row]:
+        """The rows for keys that may not be ASCII."""
+        if self._is_near:
+            sql, parameters = self._statements.find(wanted)
+            return await self._query(sql, parameters) if sql else ()
+        rows: list[Row] = []
+        others = [(kind, [key for key in keys if not key.isascii()]) for kind, keys in wanted]
+        for asked in (
+            [(kind, [key for key in keys if key.isascii()]) for kind, keys in wanted],
+            *([one] for one in others),
+        ):
+            sql, parameters = self._statements.find(asked)
+            rows += await self._query(sql, parameters) if sql else ()
+        return rows
 
     async def _query(self, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
         try:
