@@ -152,7 +152,7 @@ class DovecotAuthSession:
                     engine.accept(id, account)
                 case Failure():
                     self._forget(id)
-                    engine.refuse(id, user=mechanism.login)
+                    engine.refuse(id, user=mechanism.login, reason="Wrong login or password")
         self._flush()
 
     def _fail_for_now(self, id: int, reason: str) -> None:  # noqa: A002

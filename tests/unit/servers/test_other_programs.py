@@ -138,7 +138,7 @@ async def test_the_right_password_is_ok_and_a_wrong_one_fails():
         await served.ask(1, "PLAIN", plain("Alice@Example.TEST"), "secured", "rip=192.0.2.1")
         assert await served.line() == ["OK", "1", f"user={ALICE}"]
         await served.ask(2, "PLAIN", plain(password="wrong"), "secured", "rip=192.0.2.1")
-        assert await served.line() == ["FAIL", "2", f"user={ALICE}"]
+        assert await served.line() == ["FAIL", "2", f"user={ALICE}", "reason=Wrong login or password"]
 
 
 @in_loop
@@ -196,7 +196,7 @@ async def test_logins_that_go_on_are_answered_before_the_server_stops():
         await served.line()
         draining = asyncio.create_task(served.server.drain(30))
         served.accounts.held.set()
-        assert await served.line() == ["FAIL", "1", "user=slow@example.test"]
+        assert (await served.line())[:3] == ["FAIL", "1", "user=slow@example.test"]
         await draining
 
 
