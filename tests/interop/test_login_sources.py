@@ -1,16 +1,23 @@
 """Passwords that others know: OpenLDAP's server, the real PAM, and a whole server that asks all of them in turn."""
 
 import asyncio
+import os
+import shutil
 import socket
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tests.interop.house import House, run
 from tests.interop.slapd import Slapd, free_port
+from tests.unit.services.issuer import AUDIENCE, issuer
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Ldap, Settings
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.services.ldap import LdapSource
+from posthouse.services.pam import PamSource
 
 PEER = Peer("imap", "192.0.2.1", is_tls=True)
 PEOPLE = [
@@ -147,3 +154,78 @@ def test_servers_are_asked_in_turn_until_one_answers(settings, slapd):
 def test_what_is_no_no_is_trouble(settings, changes, reason):
     with pytest.raises(TryLater, match=reason):
         check(settings, "alice@example.test", "alice-secret", **changes)
+
+
+CONFIGURATION = """
+[auth]
+chain = ["sql", "pam", "ldap"]
+mechanisms = ["PLAIN", "LOGIN", "OAUTHBEARER"]
+
+[pam]
+service = "{service}"
+
+[ldap]
+urls = ["{ldap}"]
+user_dn = "uid={{local}},ou=people,dc=example,dc=test"
+domains = ["example.test"]
+
+[oidc]
+issuer = "{issuer}"
+audience = "{audience}"
+"""
+
+
+@pytest.fixture(scope="module")
+def joe():
+    """A Unix user of this machine with the password ``joe-secret``, for as long as these tests run."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can add a Unix user")
+    name = f"posthouse-t{os.getpid() % 100_000}"
+    run("useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", name)
+    try:
+        run("chpasswd", stdin=f"{name}:joe-secret\n")
+        yield name
+    finally:
+        run("userdel", name)
+
+
+@pytest.fixture(scope="module")
+def house(slapd, joe):
+    """A server that serves as nobody and asks everybody: SQL, PAM, LDAP, and an issuer of tokens."""
+    place = Path(tempfile.mkdtemp(prefix="posthouse-test-"))
+    place.chmod(0o755)
+    service = Path("/etc/pam.d", joe)
+    service.write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
+    with issuer() as realm:
+        ldap = slapd.urls["ldap"]
+        house = House(place, CONFIGURATION.format(service=joe, ldap=ldap, issuer=realm.url, audience=AUDIENCE))
+        house.configuration.write_text(f'user = "nobody"\n{house.configuration.read_text()}')
+        house.realm = realm
+        try:
+            house.cli("domain", "add", "example.test")
+            house.add_account("alice@example.test", "alice-in-sql")
+            house.start()
+            yield house
+        finally:
+            service.unlink()
+            code = house.stop()
+            shutil.rmtree(place)
+        assert code == 0
+
+
+def test_a_unix_users_password_is_asked_of_pam_by_a_process_that_is_root(house, joe):
+    source = PamSource(str(house.data / "pam.sock"), "mail.example.test")
+
+    def ask(login, password):
+        return asyncio.run(source.check(login, password, PEER))
+
+    assert ask(joe, "joe-secret") == f"{joe}@mail.example.test"
+    assert ask(f"{joe}@localhost", "joe-secret") == f"{joe}@mail.example.test"
+    assert ask(joe, "Joe-secret") is None
+    assert ask("root", "joe-secret") is None
+    assert ask("nobody-has-this-name", "joe-secret") is None
+    run("usermod", "--expiredate", "1", joe)  # the password is right, and the user may not log in
+    try:
+        assert ask(joe, "joe-secret") is None
+    finally:
+        run("usermod", "--expiredate", "", joe)
