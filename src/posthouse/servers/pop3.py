@@ -34,7 +34,7 @@ from posthouse.protocols.pop3.events import (
 from posthouse.protocols.pop3.maildrop import Maildrop
 from posthouse.protocols.pop3.server import Pop3ServerEngine, ServerOptions
 from posthouse.protocols.sasl.apop import Apop as ApopExchange
-from posthouse.protocols.sasl.server import ServerMechanism, timestamp
+from posthouse.protocols.sasl.exchange import ServerMechanism, timestamp
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id

@@ -12,7 +12,7 @@ from typing import Any
 from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply
 from posthouse.message.trace import with_protocol
 from posthouse.protocols.engine import NEED_DATA, Pause
-from posthouse.protocols.sasl.server import ServerMechanism
+from posthouse.protocols.sasl.exchange import ServerMechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.protocols.smtp.events import (
     Auth,

@@ -1,13 +1,13 @@
 """POP3's APOP (RFC 1939 §7) in the shape of a SASL mechanism: no client names it as one, but it ends as they do.
 
-Invariants: those of ``server.py``.
+Invariants: those of ``exchange.py``.
 """
 
 import hashlib
 import hmac
 
 from posthouse.protocols.sasl.credentials import Credentials
-from posthouse.protocols.sasl.server import WRONG, ServerMechanism, name, over, text
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.steps import Challenge, NeedCredentials, Step, Success
 
 

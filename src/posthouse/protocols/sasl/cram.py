@@ -1,14 +1,14 @@
 """The server's side of CRAM-MD5 (RFC 2195), and of the same with SHA-1, which Courier calls CRAM-SHA1.
 
-Invariants: those of ``server.py``.
+Invariants: those of ``exchange.py``.
 """
 
 import hmac
 from typing import ClassVar
 
 from posthouse.protocols.sasl.credentials import CRAM_MD5_BYTES, Credentials
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.md5 import hmac_md5
-from posthouse.protocols.sasl.server import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.steps import Challenge, CredentialKind, NeedCredentials, Step, Success
 
 

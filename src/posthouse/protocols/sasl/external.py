@@ -1,10 +1,10 @@
 """The server's side of EXTERNAL (RFC 4422 appendix A): the client's certificate has said who it is.
 
-Invariants: those of ``server.py``. Nobody becomes an account whose address is not in the certificate.
+Invariants: those of ``exchange.py``. Nobody becomes an account whose address is not in the certificate.
 """
 
 from posthouse.message.address import lookup_key
-from posthouse.protocols.sasl.server import WRONG, ServerMechanism, name, over, text
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedAccount, Step, Success
 
 

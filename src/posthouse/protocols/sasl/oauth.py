@@ -1,6 +1,6 @@
 """The server's side of OAUTHBEARER (RFC 7628) and of Google's XOAUTH2: an access token in place of a password.
 
-Invariants: those of ``server.py``. Only when the client has answered the error is the exchange over (RFC 7628
+Invariants: those of ``exchange.py``. Only when the client has answered the error is the exchange over (RFC 7628
 §3.2.3).
 """
 
@@ -8,8 +8,8 @@ import re
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.gs2 import parse_header
-from posthouse.protocols.sasl.server import WRONG, ServerMechanism, name, over, text
 from posthouse.protocols.sasl.steps import Challenge, NeedToken, Step, Success
 
 MAX_TOKEN_BYTES = 16_384

@@ -1,6 +1,6 @@
 """The server's side of SCRAM (RFC 5802; RFC 7677 for SHA-256), without and with channel binding.
 
-Invariants: those of ``server.py``. The salt of an account that does not exist is the same each time it is asked
+Invariants: those of ``exchange.py``. The salt of an account that does not exist is the same each time it is asked
 for, as a real one's would be. With channel binding, who is between the client and us can't log in by passing on what
 they say, nor talk them out of channel binding.
 """
@@ -20,8 +20,8 @@ from posthouse.protocols.sasl.credentials import (
     digest,
     encode_base64,
 )
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, text
 from posthouse.protocols.sasl.gs2 import Header, attribute, parse_header, saslname
-from posthouse.protocols.sasl.server import WRONG, ServerMechanism, name, text
 from posthouse.protocols.sasl.steps import Challenge, CredentialKind, Failure, NeedCredentials, Step, Success
 
 _KINDS: dict[ScramHash, CredentialKind] = {"sha1": "scram-sha-1", "sha256": "scram-sha-256"}

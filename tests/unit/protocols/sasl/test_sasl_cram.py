@@ -8,9 +8,10 @@ import pytest
 from posthouse.protocols.sasl.apop import Apop
 from posthouse.protocols.sasl.cram import Cram, CramMd5, CramSha1
 from posthouse.protocols.sasl.credentials import Credentials
+from posthouse.protocols.sasl.exchange import WRONG
 from posthouse.protocols.sasl.md5 import cram_md5_context
 from posthouse.protocols.sasl.peer import Peer
-from posthouse.protocols.sasl.server import WRONG, mechanism
+from posthouse.protocols.sasl.server import mechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedCredentials, Success
 
 PEER = Peer("pop3", "192.0.2.1", is_tls=True)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from posthouse.protocols.sasl.exchange import WRONG
 from posthouse.protocols.sasl.external import External
 from posthouse.protocols.sasl.peer import Peer
-from posthouse.protocols.sasl.server import WRONG, mechanism
+from posthouse.protocols.sasl.server import mechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedAccount, Success
 
 EMAILS = ("Alice@Example.Test", "postmaster@example.test")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from posthouse.protocols.sasl.exchange import WRONG
 from posthouse.protocols.sasl.oauth import MAX_TOKEN_BYTES, OAuthBearer, XOAuth2
-from posthouse.protocols.sasl.server import WRONG
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedToken, Success
 
 TOKEN = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="

@@ -5,9 +5,10 @@ import base64
 import pytest
 
 from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
+from posthouse.protocols.sasl.exchange import WRONG
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.scram import Scram, fake_keys, fake_salt
-from posthouse.protocols.sasl.server import WRONG, mechanism
+from posthouse.protocols.sasl.server import mechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, NeedCredentials, Success
 
 SECRET = b"s" * 32

@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism
+from posthouse.protocols.sasl.password import Login, Plain
 from posthouse.protocols.sasl.peer import Peer
-from posthouse.protocols.sasl.server import MECHANISMS, WRONG, Login, Plain, ServerMechanism, mechanism
+from posthouse.protocols.sasl.server import MECHANISMS, mechanism
 from posthouse.protocols.sasl.steps import (
     Challenge,
     Failure,
