@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import account, alias, config, db, domain, queue, terminal
+from posthouse.cli import account, alias, config, db, domain, importing, queue, relocated, terminal, transport
+from posthouse.cli.audit import audit
+from posthouse.cli.export import export
 from posthouse.cli.resolve import resolve
 from posthouse.cli.version import version
 
@@ -34,6 +36,11 @@ app.add_typer(db.app, name="db")
 app.add_typer(domain.app, name="domain")
 app.add_typer(account.app, name="account")
 app.add_typer(alias.app, name="alias")
+app.add_typer(relocated.app, name="relocated")
+app.add_typer(transport.app, name="transport")
+app.add_typer(importing.app, name="import")
+app.command()(export)
+app.command()(audit)
 app.add_typer(queue.app, name="queue")
 app.command()(resolve)
 app.command()(version)

@@ -13,11 +13,13 @@ import secrets
 from posthouse.config.loader import PORTS, UNPRIVILEGED
 from posthouse.config.settings import Listen, Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor
 from posthouse.runtime.listener import Listener
 from posthouse.services import accounts, domains
 
 DOMAIN = "example.test"
 USERS = ("alice", "bob")
+DEMO = Actor("demo")
 
 
 def loopback(settings: Settings) -> Settings:
@@ -38,12 +40,12 @@ async def _make(settings: Settings) -> None:
     try:
         passwords = {f"{user}@{DOMAIN}": secrets.token_hex(6) for user in USERS}
         if not await directory.is_hosted(DOMAIN):
-            await domains.add(directory, DOMAIN)
+            await domains.add(directory, DOMAIN, actor=DEMO)
         for address, password in passwords.items():
             if await directory.account(address) is None:
-                await accounts.add(directory, settings, address, password)
+                await accounts.add(directory, settings, address, password, actor=DEMO)
             else:
-                await accounts.set_password(directory, address, password)
+                await accounts.set_password(directory, address, password, actor=DEMO)
     finally:
         await directory.close()
     descriptor = os.open(_notes(settings), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

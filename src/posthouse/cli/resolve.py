@@ -45,11 +45,12 @@ def _print(address: str, explanation: Explanation) -> None:
             print(f"  {printable(step.address)}")
         met = step.address
         print(f"    {step.number}  {step.table:<10} {printable(step.text)}")
-    for line in _outcome(explanation):
+    for line in outcome(explanation):
         print(printable(line))
 
 
-def _outcome(explanation: Explanation) -> list[str]:
+def outcome(explanation: Explanation) -> list[str]:
+    """What becomes of the mail, a line each."""
     if error := explanation.error:
         word = "try later" if isinstance(error, TryLater) else "refused"
         return [f"{word}: {error.reply}", f"reason: {error.reason}"]

@@ -5,7 +5,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -14,9 +14,11 @@ from posthouse.base.errors import Refused, Reply
 from posthouse.config.loader import load
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor
 
 NOTHING_HERE = Reply(550, "5.3.5", "Nothing is set up here")
 Result = TypeVar("Result")
+_TABLE_ROWS = 1_000
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -37,11 +39,8 @@ def with_directory(use: Callable[[Directory, Settings], Awaitable[Result]], *, m
     loaded = settings()
 
     async def run() -> Result:
+        _check_there(loaded, make=make)
         directory = Directory(loaded)
-        path = getattr(directory.database, "path", "")  # of SQLite; network databases have none
-        if not make and path and not os.path.exists(path):  # noqa: ASYNC240 - nothing else runs here
-            raise Refused(NOTHING_HERE, f"there is no database at {path}: check --data and --config, or begin with "
-                          "'posthouse domain add DOMAIN'")  # fmt: skip
         await directory.open()
         try:
             return await use(directory, loaded)
@@ -49,6 +48,19 @@ def with_directory(use: Callable[[Directory, Settings], Awaitable[Result]], *, m
             await directory.close()
 
     return asyncio.run(run())
+
+
+def _check_there(loaded: Settings, *, make: bool) -> None:
+    scheme, _, place = loaded.database.url.partition(":")
+    path = loaded.path(place)
+    if scheme == "sqlite" and not make and not os.path.exists(path):
+        raise Refused(NOTHING_HERE, f"there is no database at {path}: check --data and --config, or "
+                      "begin with 'posthouse domain add DOMAIN'")  # fmt: skip
+
+
+def actor() -> Actor:
+    """Who is typing: may change everything."""
+    return Actor(who(), source="cli")
 
 
 def who() -> str:
@@ -72,19 +84,64 @@ def password(from_stdin: bool) -> str | None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON in which nothing stands that a terminal would obey."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+
+
+async def print_json_list(values: AsyncIterator[Any]) -> None:
+    """A list of JSON objects, one a line, each printed as it comes."""
+    separator = "["
+    async for value in values:
+        print(f"{separator}\n  {json_text(value)}", end="")
+        separator = ","
+    print("[]" if separator == "[" else "\n]")
+
+
+async def print_rows(headings: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> None:
+    """``print_table`` of rows that may be too many to hold: a thousand at a time have the same widths."""
+    waiting: list[Sequence[object]] = []
+    widths: list[int] = []
+    async for row in rows:
+        waiting.append(row)
+        if len(waiting) == _TABLE_ROWS:
+            widths = _print_cells([headings, *waiting] if not widths else waiting, widths)
+            waiting = []
+    if waiting:
+        _print_cells([headings, *waiting] if not widths else waiting, widths)
+
+
+def _print_cells(rows: Sequence[Sequence[object]], least: Sequence[int] = ()) -> list[int]:
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    widths = [max(width, least[column] if least else 0) for column, width in enumerate(widths)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return widths
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns; nothing at all for no rows. Control characters from the tables don't reach the terminal."""
     if not rows:
         return
-    cells = [[printable(str(cell)) for cell in row] for row in (headings, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _print_cells([headings, *rows])
 
 
 def printable(text: str) -> str:
     """``text`` with what a terminal would obey made visible."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def print_pairs(*pairs: tuple[str, str]) -> None:
+    """Names and values, one below the other; a name that repeats stands once."""
+    width = max(len(name) for name, _ in pairs)
+    last = ""
+    for name, value in pairs:
+        print(f"{'' if name == last else name:<{width}}  {printable(value)}".rstrip())
+        last = name

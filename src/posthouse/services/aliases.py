@@ -5,13 +5,29 @@ local alias of this host and stands in ``alias``. What is written never loops: t
 the transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from posthouse.directory import destinations as syntax
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor
+from posthouse.directory.records import Cursor, KeyedTable, Row
 from posthouse.directory.resolution import BrokenAliases
-from posthouse.directory.oldtables import Table
-from posthouse.services.changes import NotChanged, address_key, domain_key, mail_address
+from posthouse.services import access
+from posthouse.services.changes import (
+    NotChanged,
+    address_key,
+    check_hosted,
+    domain_key,
+    mail_address,
+    make,
+    pages,
+    plain_text,
+)
+
+if TYPE_CHECKING:
+    from posthouse.directory.tables import Tables
 
 _PROBE = "posthouse-probe"
 """A user whom no table names, to try a catch-all with."""
@@ -21,41 +37,59 @@ _PROBE = "posthouse-probe"
 class Alias:
     """A key of ``virtual`` or ``alias`` and everything it leads to."""
 
-    table: Table
+    table: KeyedTable
     key: str
     destinations: tuple[str, ...]
 
 
-async def add(directory: Directory, address: str, destinations: Sequence[str], *, who: str = "posthouse") -> Alias:
+async def add(directory: Directory, address: str, destinations: Sequence[str], *, actor: Actor) -> Alias:
     """Have ``address`` lead to ``destinations`` as well. Raises ``NotChanged``."""
-    table, key = _key(address)
-    wanted = list(dict.fromkeys(_destination(table, text) for text in parts(destinations)))
-    if not wanted:
-        raise NotChanged(f"{key}: no destination given")
-    async with directory.change(who, "alias add", key, ", ".join(wanted)) as tables:
-        domain = key.rpartition("@")[2]
-        if table == "virtual" and not await directory.is_hosted(domain):
-            raise NotChanged(f"{domain} is not hosted here: 'posthouse domain add {domain}' first")
+    table, key = alias_key(address)
+    access.check_address(actor, key)
+    wanted = _wanted(table, key, destinations)
+
+    async def work(tables: "Tables") -> Alias:
+        if table == "virtual":
+            await check_hosted(tables, key.rpartition("@")[2])
         present = parts(await tables.destinations(table, key))
         known = {destination.lower() for destination in present}
         new = [destination for destination in wanted if destination.lower() not in known]
         if not new:
             raise NotChanged(f"{key} leads to {', '.join(wanted)} already")
-        for destination in new:
-            await tables.add(table, key, destination)
-        tried = await directory.explain(f"{_PROBE}{key}" if key.startswith("@") else key)
-        if isinstance(tried.error, BrokenAliases):
-            raise NotChanged(f"{key} not added: {tried.error.reason}")
-    return Alias(table, key, (*present, *new))
+        await tables.add_rows(table, [(key, destination) for destination in new])
+        await check_loops(tables, key)
+        await tables.audit("alias add", key, ", ".join(new))
+        return Alias(table, key, (*present, *new))
+
+    return await make(directory, actor, work)
 
 
-async def remove(
-    directory: Directory, address: str, destinations: Sequence[str] = (), *, who: str = "posthouse"
+async def replace(
+    directory: Directory, address: str, destinations: Sequence[str], *, what: str, actor: Actor
 ) -> Alias:
+    """Have ``address`` lead to nothing but ``destinations``; ``what`` is for the audit. Raises ``NotChanged``."""
+    table, key = alias_key(address)
+    access.check_address(actor, key)
+    wanted = _wanted(table, key, destinations)
+
+    async def work(tables: "Tables") -> Alias:
+        if table == "virtual":
+            await check_hosted(tables, key.rpartition("@")[2])
+        await tables.replace(table, key, wanted)
+        await check_loops(tables, key)
+        await tables.audit(what, key, ", ".join(wanted))
+        return Alias(table, key, tuple(wanted))
+
+    return await make(directory, actor, work)
+
+
+async def remove(directory: Directory, address: str, destinations: Sequence[str] = (), *, actor: Actor) -> Alias:
     """Remove an alias, or only some of its destinations; what is left. Raises ``NotChanged``."""
-    table, key = _key(address)
+    table, key = alias_key(address)
+    access.check_address(actor, key)
     unwanted = [text.lower() for text in parts(destinations)]
-    async with directory.change(who, "alias remove", key, ", ".join(unwanted)) as tables:
+
+    async def work(tables: "Tables") -> Alias:
         present = parts(await tables.destinations(table, key))
         if not present:
             raise NotChanged(f"{key}: there is no such alias; 'posthouse alias list' shows them")
@@ -63,26 +97,58 @@ async def remove(
             raise NotChanged(f"{key} does not lead to {', '.join(sorted(absent))}")
         kept = [one for one in present if unwanted and one.lower() not in unwanted]
         await tables.replace(table, key, kept)
-    return Alias(table, key, tuple(kept))
+        await tables.audit("alias remove", key, ", ".join(unwanted))
+        return Alias(table, key, tuple(kept))
+
+    return await make(directory, actor, work)
 
 
-async def listing(directory: Directory) -> list[Alias]:
-    """Every alias, by table and key; bare domain rows of ``virtual`` are none."""
-    found: dict[tuple[Table, str], list[str]] = {}
-    names: tuple[Table, ...] = ("virtual", "alias")
-    for table in names:
-        for row in await directory.tables().rows(table):
-            if table == "alias" or "@" in row.key or "." not in row.key:
-                found.setdefault((table, row.key.lower()), []).append(row.destination)
-    return [Alias(table, key, tuple(parts(texts))) for (table, key), texts in found.items()]
+async def listing(directory: Directory, *, actor: Actor, domain: str = "") -> AsyncIterator[Alias]:
+    """Every alias, by table and key; bare domain rows of ``virtual`` are none. Raises ``NotChanged``."""
+    wanted = [domain_key(domain)] if domain else [""] if actor.domains is None else sorted(actor.domains)
+    for name in wanted:
+        if name:
+            access.check(actor, name)
+        async for alias in _of_table(directory, "virtual", name):
+            yield alias
+    if not domain and actor.domains is None:
+        async for alias in _of_table(directory, "alias", ""):
+            yield alias
+
+
+async def _of_table(directory: Directory, table: KeyedTable, domain: str) -> AsyncIterator[Alias]:
+    """Rows of one key follow each other, but a key may go on on the next page."""
+
+    async def page(tables: "Tables", after: Cursor) -> list[tuple[Cursor, Row]]:
+        return await tables.rows(table, after, domain=domain)
+
+    key, texts = "", list[str]()
+    async for rows in pages(directory, page):
+        for row in rows:
+            if row.key.lower() != key:
+                if texts:
+                    yield Alias(table, key, tuple(parts(texts)))
+                key, texts = row.key.lower(), []
+            if table == "alias" or "@" in key or "." not in key:
+                texts.append(row.destination)
+    if texts:
+        yield Alias(table, key, tuple(parts(texts)))
+
+
+async def check_loops(tables: "Tables", key: str) -> None:
+    """Try where ``key`` leads now. Raises ``NotChanged`` for a loop, or more than addresses may expand to."""
+    tried = await tables.explain(f"{_PROBE}{key}" if key.startswith("@") else key)
+    if isinstance(tried.error, BrokenAliases):
+        raise NotChanged(f"{key} not added: {tried.error.reason}")
 
 
 def parts(texts: Iterable[str]) -> list[str]:
     """The single destinations in rows, or arguments, that may have several separated by commas."""
-    return list(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip()))
+    return syntax.parts(list(texts))
 
 
-def _key(address: str) -> tuple[Table, str]:
+def alias_key(address: str) -> tuple[KeyedTable, str]:
+    """The table and key of what an operator calls an alias. Raises ``NotChanged``."""
     if address.startswith("@"):
         return "virtual", f"@{domain_key(address[1:])}"
     if "@" in address:
@@ -90,13 +156,23 @@ def _key(address: str) -> tuple[Table, str]:
     return "alias", address_key(f"{address}@localhost").removesuffix("@localhost")
 
 
-def _destination(table: Table, text: str) -> str:
+def destination(table: KeyedTable, text: str) -> str:
+    """A single destination as it is written into a table. Raises ``NotChanged``."""
     if text.startswith("@") and table == "virtual":
         return f"@{domain_key(text[1:])}"
+    if table == "alias" and not isinstance(syntax.local(text), str):
+        return plain_text(text, "destination", 1000)
+    if text.startswith(("/", "|", '"')):
+        raise NotChanged(f"{text!r} is a file or a command: only local aliases lead to those")
     if "@" in text:
         return mail_address(text)
-    if text.startswith(("/", "|")):
-        raise NotChanged(f"{text!r} is a file or a command, and aliases lead only to addresses yet")
     if table == "alias":
-        return _key(text)[1]
+        return alias_key(text)[1]
     raise NotChanged(f"{text!r} is not an address: it has no domain")
+
+
+def _wanted(table: KeyedTable, key: str, destinations: Sequence[str]) -> list[str]:
+    wanted = list(dict.fromkeys(destination(table, text) for text in parts(destinations)))
+    if not wanted:
+        raise NotChanged(f"{key}: no destination given")
+    return wanted

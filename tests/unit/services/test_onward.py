@@ -10,6 +10,7 @@ from posthouse.base.clock import SystemClock
 from posthouse.base.errors import Refused, Reply
 from posthouse.config.settings import QueuePolicy, Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.courier import Deferred, Delivered, Route
 from posthouse.mailqueue.runner import Runner
@@ -53,8 +54,8 @@ class House:
         self.settings = settings = Settings(hostname="mx.host.test", data_dir=str(self.path))
         self.directory = Directory(settings)
         await self.directory.open()
-        await domains.add(self.directory, "a.test")
-        await accounts.add(self.directory, settings, "bob@a.test", "secret")
+        await domains.add(self.directory, "a.test", actor=Actor("test"))
+        await accounts.add(self.directory, settings, "bob@a.test", "secret", actor=Actor("test"))
         self.journal = Journal(str(self.path / "journal"))
         self.journal.start()
         self.store = Store(str(self.path / "mail"), self.journal, None, hostname="mx.host.test")
@@ -169,7 +170,7 @@ def test_maildirs_that_cannot_share_a_file_get_one_each(tmp_path, monkeypatch):
 
     async def scenario():
         async with House(tmp_path) as house:
-            await accounts.add(house.directory, house.settings, "carol@a.test", "secret")
+            await accounts.add(house.directory, house.settings, "carol@a.test", "secret", actor=Actor("test"))
             house.rows("virtual", ("all@a.test", "bob@a.test, carol@a.test"))
             monkeypatch.setattr("posthouse.journal.placing.os.link", link)
             await house.receive("all@a.test")

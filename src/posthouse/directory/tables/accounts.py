@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from posthouse.directory import schema
 from posthouse.directory.model import Account, AppPassword
@@ -24,7 +24,8 @@ class AccountRows(Rows):
         """The account whose address this is, enabled or not."""
         key = lookup_key(address)
         if "users" in self.foreign:
-            return (await self.resolver.lookups.address(self.resolver.keys(key))).accounts.get(key)
+            rows = await self.resolver.lookups.find([self.resolver.keys(key)])
+            return next(iter(rows.accounts.get(key, ())), None)
         return next((found.account for found in await self.stored([key])), None)
 
     async def stored(self, keys: Iterable[str]) -> list[AccountRow]:
@@ -45,13 +46,11 @@ class AccountRows(Rows):
         None: there are no more. ``with_secrets``: also what they can log in with.
         """
         self.check_ours("users")
-        conditions = (self.in_domain(_users.c.email, domain),) if domain else ()
-        found = await self.page(_users, tuple(_users.c), after, limit, *conditions)
-        rows = [row for _, row in found if not domain or domain_of(text(row[1])) == domain]
-        cursors = {cursor.id: cursor for cursor, _ in found}
-        if with_secrets:
-            return [(cursors[row.id], row) for row in await self._with_secrets(rows)]
-        return [(cursors[row[0]], AccountRow(row[0], _account(row))) for row in rows]
+        found = await self.page(_users, tuple(_users.c), after, limit, domain)
+        if not with_secrets:
+            return [(at, AccountRow(at.id, _account(row))) for at, row in found]
+        rows = await self._with_secrets([row for _, row in found])
+        return [(at, row) for (at, _), row in zip(found, rows, strict=True)]
 
     async def _with_secrets(self, rows: Sequence[tuple[Any, ...]]) -> list[AccountRow]:
         own: dict[str, tuple[str, str]] = {}
@@ -97,9 +96,13 @@ class AccountRows(Rows):
         await self.add_accounts([(new, clear)])
 
     async def add_accounts(self, new: Sequence[tuple[Account, str]]) -> None:
-        """New accounts and what ``clear`` is to hold for each."""
+        """New accounts and what ``clear`` is to hold for each.
+
+        What somebody of the same address had, whose row was deleted by hand, is not theirs.
+        """
         self.check_ours("users")
         if new:
+            await self._forget([one.email for one, _ in new])
             await self.execute(insert(_users), [_values(one, clear) for one, clear in new])
 
     async def change_account(self, email: str, **columns: Any) -> None:
@@ -108,13 +111,27 @@ class AccountRows(Rows):
         for row_id in (await self.existing([email])).values():
             await self.execute(update(_users).where(_users.c.id == row_id).values(**columns))
 
+    async def change_accounts(self, changes: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Set columns of rows of ``users``, by id: the same columns in each."""
+        self.check_ours("users")
+        if changes and changes[0][1]:
+            names = changes[0][1]
+            statement = update(_users).where(_users.c.id == bindparam("row_id"))
+            statement = statement.values({name: bindparam(f"new_{name}") for name in names})
+            rows = [{"row_id": row, **{f"new_{n}": value for n, value in new.items()}} for row, new in changes]
+            await self.execute(statement, rows)
+
     async def remove_account(self, email: str) -> None:
         """Remove an account and all that it could log in with, or administer."""
         self.check_ours("users")
         ids = [row[0] for row in await self.rows_of(_users, [email])]
         await self.delete_ids(_users, ids)
+        await self._forget([email])
+
+    async def _forget(self, emails: Sequence[str]) -> None:
         for table in (_credentials, _app_passwords, _totp, schema.admins):
-            await self.execute(delete(table).where(table.c.email == email.lower()))
+            for few in chunks([email.lower() for email in emails]):
+                await self.execute(delete(table).where(table.c.email.in_(few)))
 
     async def enable_account(self, email: str, *, enabled: bool) -> None:
         await self.change_account(email, postfix="y" if enabled else "n")

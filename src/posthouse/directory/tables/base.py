@@ -21,7 +21,7 @@ from posthouse.directory.model import Actor
 from posthouse.directory.records import START, Cursor, text
 from posthouse.directory.resolution import Resolver
 
-_FEW = 500
+_FEW = 1_000
 """Keys and ids in one statement; databases have limits of their own."""
 
 
@@ -55,22 +55,27 @@ class Rows:
         return found
 
     async def page(
-        self, table: Table, columns: Sequence[Any], after: Cursor, limit: int, *conditions: ColumnElement[bool]
+        self, table: Table, columns: Sequence[ColumnElement[Any]], after: Cursor, limit: int, domain: str = ""
     ) -> list[tuple[Cursor, tuple[Any, ...]]]:
-        """The next rows of a table by key, with where to go on after each; rows without a key are left out."""
-        key = self.folded(table.c[schema.KEY_COLUMNS[table.name]])
-        begin = [key.is_not(None)]
-        if after != START:
-            begin += [key >= after.key, or_(key > after.key, table.c.id > after.id)]
-        statement = (
-            select(key, table.c.id, *columns).where(*begin, *conditions).order_by(key, table.c.id).limit(limit)
-        )
-        found = [
-            (Cursor(text(row[0]), int(row[1])), tuple(row[2:])) for row in await self.transaction.execute(statement)
-        ]
-        if found and found[-1][0] == after:
-            raise TryLater(f"{table.name} row {after.id}: its key can't be read: set it right by hand")
-        return found
+        """The next rows of a table by key, with where to go on after each; of one ``domain`` or of all.
+
+        None: there are no more. Rows without a key are left out.
+        """
+        column = table.c[schema.KEY_COLUMNS[table.name]]
+        key = self.folded(column)
+        statement = select(key, table.c.id, column, *columns).where(key.is_not(None)).order_by(key, table.c.id)
+        if domain:
+            statement = statement.where(self.in_domain(column, domain))
+        while True:
+            begin = [key >= after.key, or_(key > after.key, table.c.id > after.id)] if after != START else []
+            rows = await self.transaction.execute(statement.where(*begin).limit(limit))
+            found = [(Cursor(text(row[0]), int(row[1])), tuple(row[2:])) for row in rows]
+            if found and found[-1][0] == after:
+                raise TryLater(f"{table.name} row {after.id}: its key can't be read: set it right by hand")
+            kept = [(at, row[1:]) for at, row in found if not domain or domain_of(text(row[0])) == domain]
+            if kept or not found:
+                return kept
+            after = found[-1][0]
 
     def folded(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """A key column as it is indexed: compared without regard to case."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from posthouse.directory import schema
 from posthouse.directory.records import PAGE_ROWS, START, Cursor, KeyedTable, Row, text
-from posthouse.directory.tables.base import Rows, domain_of, escaped
+from posthouse.directory.tables.base import Rows, escaped
 
 _TABLES = {table.name: table for table in schema.FIVE}
 
@@ -24,13 +24,8 @@ class KeyedRows(Rows):
         self.check_ours(table)
         columns = _TABLES[table].c
         key = columns[schema.KEY_COLUMNS[table]]
-        conditions = (self.in_domain(key, domain),) if domain else ()
-        found = await self.page(_TABLES[table], (key, columns.destination), after, limit, *conditions)
-        return [
-            (cursor, Row(cursor.id, text(name), text(destination)))
-            for cursor, (name, destination) in found
-            if not domain or domain_of(text(name)) == domain
-        ]
+        found = await self.page(_TABLES[table], (key, columns.destination), after, limit, domain)
+        return [(at, Row(at.id, text(name), text(destination))) for at, (name, destination) in found]
 
     async def keyed(self, table: KeyedTable, keys: Iterable[str]) -> list[Row]:
         """All rows of these keys, oldest first."""
@@ -78,9 +73,7 @@ class KeyedRows(Rows):
         rows = [Row(int(row[0]), text(row[1]), text(row[2])) for row in found]
         return [row for row in rows if destination in (part.strip().lower() for part in row.destination.split(","))]
 
-    async def keys_in(self, domain: str, limit: int = 5) -> list[str]:
-        """A few of the keys that ``virtual`` and ``relocated`` have in a domain."""
-        found: list[str] = []
-        for table in ("virtual", "relocated"):
-            found += [row.key for _, row in await self.rows(table, limit=limit, domain=domain)]
-        return found
+    async def set_destination(self, table: KeyedTable, row_id: int, destination: str) -> None:
+        self.check_ours(table)
+        changed = _TABLES[table]
+        await self.execute(update(changed).where(changed.c.id == row_id).values(destination=destination))

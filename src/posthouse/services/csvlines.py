@@ -1,0 +1,86 @@
+"""CSV files with a header line: read a batch at a time, each line with its number and what is wrong with it."""
+
+import csv
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from posthouse.services.changes import NotChanged
+
+MAX_FIELD = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line's number, counted from 1 with the header, and its values by column."""
+
+    number: int
+    values: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a line."""
+
+    number: int
+    text: str
+
+
+class Lines:
+    """A file's lines after its header. Raises ``NotChanged`` for a header that can't be used.
+
+    The file may be opened with ``surrogateescape``: what is not UTF-8 is a problem of its line.
+    """
+
+    def __init__(self, file: TextIO, known: Sequence[str], required: Sequence[str]) -> None:
+        self._reader = csv.reader(file, strict=True)
+        try:
+            header = next(self._reader, [])
+        except csv.Error as error:
+            raise NotChanged(f"line 1: {error}") from None
+        self.columns = tuple(name.strip().lower().removeprefix("\ufeff") for name in header)
+        for name in self.columns:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"columns are {', '.join(known)}"
+                raise NotChanged(f"line 1: {name!r} is not a column: {hint}")
+        if missing := [name for name in required if name not in self.columns]:
+            raise NotChanged(f"line 1: expected a header with the columns {', '.join(missing)}")
+        if len(set(self.columns)) < len(self.columns):
+            raise NotChanged("line 1: a column is there twice")
+
+    def batches(self, size: int) -> Iterator[tuple[list[Line], list[Problem]]]:
+        """``size`` lines at a time, and those that can't be read. Empty lines count for nothing."""
+        lines: list[Line] = []
+        problems: list[Problem] = []
+        while (row := self._next(problems)) is not None:
+            if len(row) != len(self.columns):
+                if row:
+                    text = f"{len(row)} columns, and the header has {len(self.columns)}"
+                    problems.append(Problem(self._reader.line_num, text))
+            elif text := _unreadable(row):
+                problems.append(Problem(self._reader.line_num, text))
+            else:
+                lines.append(Line(self._reader.line_num, dict(zip(self.columns, row, strict=True))))
+            if len(lines) + len(problems) >= size:
+                yield lines, problems
+                lines, problems = [], []
+        if lines or problems:
+            yield lines, problems
+
+    def _next(self, problems: list[Problem]) -> list[str] | None:
+        while True:
+            try:
+                return next(self._reader, None)
+            except csv.Error as error:
+                problems.append(Problem(self._reader.line_num, str(error)))
+
+
+def _unreadable(row: Sequence[str]) -> str:
+    whole = "".join(row)
+    if len(whole) > MAX_FIELD:
+        return f"longer than {MAX_FIELD} characters"
+    if not whole.isascii() and any("\ud800" <= character <= "\udfff" for character in whole):
+        return "not UTF-8"
+    return "" if whole.isprintable() else "has control characters"
