@@ -25,7 +25,9 @@ FIVE = ("alias", "relocated", "transport", "users", "virtual")
 _TABLES: dict[Dialect, str] = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%'",
     "mysql": "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
-    "postgresql": "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()",
+    # information_schema shows only what one has rights to.
+    "postgresql": "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+    "AND relkind IN ('r', 'p', 'v', 'm', 'f')",
 }
 
 

@@ -16,8 +16,10 @@ _COLUMNS: dict[Dialect, str] = {
     "sqlite": "SELECT name, type, '' FROM pragma_table_info({mark})",
     "mysql": "SELECT column_name, data_type, COALESCE(collation_name, '') FROM information_schema.columns "
     "WHERE table_schema = {schema} AND table_name = {mark}",
-    "postgresql": "SELECT column_name::text, data_type::text, COALESCE(collation_name::text, '') "
-    "FROM information_schema.columns WHERE table_schema = {schema} AND table_name = {mark}",
+    # information_schema shows only what one has rights to.
+    "postgresql": "SELECT attname::text, format_type(atttypid, atttypmod), '' FROM pg_attribute WHERE attnum > 0 "
+    "AND NOT attisdropped AND attrelid = (SELECT oid FROM pg_class WHERE relnamespace = {schema}::text::regnamespace "
+    "AND relname = {mark}::text AND relkind IN ('r', 'p', 'v', 'm', 'f'))",
 }
 _INDEXED: dict[Dialect, str] = {
     "sqlite": "SELECT x.name, x.coll FROM pragma_index_list({mark}) AS i, pragma_index_xinfo(i.name) AS x "
@@ -29,7 +31,8 @@ _INDEXED: dict[Dialect, str] = {
 _VIEWS: dict[Dialect, str] = {
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = {mark}",
     "mysql": "SELECT 1 FROM information_schema.views WHERE table_schema = {schema} AND table_name = {mark}",
-    "postgresql": "SELECT 1 FROM information_schema.views WHERE table_schema = {schema} AND table_name = {mark}",
+    "postgresql": "SELECT 1 FROM pg_class WHERE relnamespace = {schema}::text::regnamespace "
+    "AND relname = {mark}::text AND relkind IN ('v', 'm', 'f')",
 }
 _CREATE_INDEX: dict[Dialect, str] = {
     "sqlite": "CREATE INDEX posthouse_{name}_key ON {table} ({key} COLLATE NOCASE)",
