@@ -1,6 +1,8 @@
 """Look-ups for Postfix, by socketmap and by tcp_table: drives their engines over a connection.
 
-Invariant: where the directory can't answer, Postfix is told to try again; never that there is nothing.
+Invariants:
+  1. Where the directory can't answer, Postfix is told to try again; never that there is nothing.
+  2. The next question is looked at when the answer before it has been taken.
 """
 
 from collections.abc import Callable
@@ -36,9 +38,10 @@ class LookupService:
             if event is not NEED_DATA:
                 assert not isinstance(event, Pause), "a question was left unanswered"
                 await self._answer(engine, event, connection.peer)
-                continue
             connection.write(engine.data_to_send())
             await connection.drain()
+            if event is not NEED_DATA:
+                continue
             if engine.closed:
                 break
             data = await connection.read()
