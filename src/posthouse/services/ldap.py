@@ -115,10 +115,11 @@ class LdapSource:
                 async with asyncio.timeout_at(loop.time() + (deadline - loop.time()) / (1 + (left > 0))):
                     is_right = await self._ask(server, values, secret)
             except (OSError, _AwayError) as error:  # TimeoutError is one
-                self._down[server] = loop.time() + DOWN_SECONDS
                 reason = "no answer" if isinstance(error, TimeoutError) else str(error)
                 troubles.append(f"{server.url}: {reason}")
-                log.warning("ldap-server-down", server=server.url, reason=reason, seconds=DOWN_SECONDS)
+                if self._down.get(server, 0.0) <= loop.time():
+                    log.warning("ldap-server-down", server=server.url, reason=reason, seconds=DOWN_SECONDS)
+                    self._down[server] = loop.time() + DOWN_SECONDS
             else:
                 self._down.pop(server, None)
                 return is_right
