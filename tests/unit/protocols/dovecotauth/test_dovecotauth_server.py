@@ -179,3 +179,9 @@ def test_words_keep_whatever_is_in_them():
     assert join(words).count("\n") == 1
     assert split(join(words)[:-1]) == words
     assert split("\x01l\x01x\x01") == ["\nx"]
+
+
+def test_words_are_escaped_as_dovecot_does():
+    """Recorded from Dovecot 2.3.19, whose documentation has another letter for LF."""
+    recorded = "FAIL\t1\tuser=a\x01tb\x01nc\x01rd\x011e@example.test\n"
+    assert join(["FAIL", "1", "user=a\tb\nc\rd\x01e@example.test"]) == recorded
