@@ -38,6 +38,8 @@ class SqliteDatabase:
         self._classic = version.classic(settings.database)
         self._connection: sqlite3.Connection | None = None
         self._engine: sqlalchemy.Engine | None = None
+        self.writing = asyncio.Lock()
+        """Who writes has it: those who wait for the file's own lock would take the threads that its holder needs."""
 
     @property
     def name(self) -> str:
@@ -77,11 +79,14 @@ class SqliteDatabase:
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         try:
             return self.connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except UnicodeEncodeError:
+            return []  # half a surrogate pair is in no row
+        except sqlite3.Error as error:
             raise self._trouble(error) from error
 
     async def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        return await _in_thread(self._run, sql, parameters)
+        async with self.writing:
+            return await _in_thread(self._run, sql, parameters)
 
     async def version(self) -> int:
         """Another one after any change by another connection, by whatever program."""
@@ -102,7 +107,10 @@ class SqliteDatabase:
             await transaction.end("ROLLBACK")
             raise
         finally:
-            await _in_thread(transaction.connection.close)
+            try:
+                await _in_thread(transaction.connection.close)
+            finally:
+                transaction.let_others_write()
         return result
 
     def _connect(self) -> sqlite3.Connection:
@@ -169,12 +177,21 @@ class _SqliteTransaction:
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
+        self._is_writing = False
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         return await self._call(self._query, sql, parameters)
 
     async def execute(self, statement: "Executable", rows: Sequence[dict[str, Any]] | None = None) -> Sequence[Row]:
+        if not statement.is_select and not self._is_writing:
+            await self._database.writing.acquire()
+            self._is_writing = True
         return await self._call(self._execute, statement, rows)
+
+    def let_others_write(self) -> None:
+        if self._is_writing:
+            self._is_writing = False
+            self._database.writing.release()
 
     async def end(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
         if self._raw.in_transaction:
