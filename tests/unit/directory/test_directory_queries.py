@@ -18,7 +18,8 @@ def statements(dialect, **settings):
             "sqlite",
             (
                 "SELECT 1, '', `email`, `destination` FROM `virtual` WHERE `email` COLLATE NOCASE IN (?1, ?2)"
-                " UNION ALL SELECT 3, '', `domain`, `destination` FROM `transport` WHERE `domain` COLLATE NOCASE IN (?3)"
+                " UNION ALL"
+                " SELECT 3, '', `domain`, `destination` FROM `transport` WHERE `domain` COLLATE NOCASE IN (?3)"
                 " LIMIT 1001"
             ),
         ),
@@ -33,7 +34,8 @@ def statements(dialect, **settings):
         (
             "postgresql",
             (
-                """SELECT 1, '', ("email")::text, ("destination")::text FROM "virtual" WHERE lower("email") IN ($1, $2)"""
+                """SELECT 1, '', ("email")::text, ("destination")::text FROM "virtual" """
+                """WHERE lower("email") IN ($1, $2)"""
                 """ UNION ALL SELECT 3, '', ("domain")::text, ("destination")::text FROM "transport" """
                 """WHERE lower("domain") IN ($3) LIMIT 1001"""
             ),
