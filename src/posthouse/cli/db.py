@@ -50,7 +50,7 @@ def check(as_json: Json = False) -> None:
     if as_json:
         terminal.print_json({**asdict(report), "is_fine": report.is_fine})
     else:
-        print(f"database  {printable(report.database)}")
+        print(f"database  {printable(report.database.removeprefix('database '))}")
         for server in report.servers:
             print(f"server    {printable(' '.join(filter(None, (server.address, server.state, server.reason))))}")
         print(f"schema    {report.schema or 'none of ours'}")

@@ -165,8 +165,9 @@ def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Se
             # Before the rights go: the user that serves may not be allowed to read where all this is installed.
             import cryptography.x509  # noqa: F401 (for a certificate)
 
-            from posthouse.services.preparation import prepare
+            from posthouse.services.preparation import import_early, prepare
 
+            import_early(settings)
             if identity is not None:
                 privileges.drop(identity)
             prepare(settings)

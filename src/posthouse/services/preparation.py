@@ -6,6 +6,9 @@ from pathlib import Path
 
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.servers import import_driver
+from posthouse.directory.sqlite import SCHEME
+from posthouse.directory.version import is_current
 from posthouse.journal.recovery import recover
 from posthouse.mailqueue.spool import Spool
 from posthouse.runtime.log import log
@@ -13,6 +16,14 @@ from posthouse.runtime.tls import make_self_signed
 from posthouse.store.recovery import find_message
 
 DIRECTORIES = ("journal", "tmp")
+
+
+def import_early(settings: Settings) -> None:
+    """Load what ``prepare`` will need of the program's own files, while we may surely read them."""
+    import_driver(settings)
+    url = settings.database.url
+    if url.startswith(SCHEME) and not is_current(settings.path(url.removeprefix(SCHEME))):
+        import posthouse.directory.migrations.file  # noqa: F401 - a third of a second, and seldom needed
 
 
 def prepare(settings: Settings) -> None:
