@@ -10,7 +10,6 @@ import functools
 import importlib
 import itertools
 import signal
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from posthouse.base.clock import SystemClock
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.servers import import_driver
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
@@ -35,7 +35,7 @@ from posthouse.runtime.privileges import Identity
 from posthouse.runtime.resolver import DnsResolver
 from posthouse.runtime.server import Server, Session
 from posthouse.runtime.supervisor import Role
-from posthouse.runtime.tls import server_context
+from posthouse.runtime.tls import Contexts, server_context
 from posthouse.runtime.watch import Watch
 from posthouse.servers.dovecotauth import DovecotAuthService
 from posthouse.servers.imap.session import ImapService, ImapSession
@@ -80,8 +80,7 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
 
     Both are read here, as root if that is who we are: the user that serves need not be able to.
     """
-    client_ca = settings.tls.client_ca and settings.path(settings.tls.client_ca)
-    tls = server_context(settings.path(settings.tls.certificate), settings.path(settings.tls.key), client_ca)
+    tls = _contexts(settings)
 
     def worker(index: int) -> Role:
         name = f"worker-{index}"
@@ -106,9 +105,17 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(None, supervisor)
         _serve_pam(settings, identity, supervisor, ready)
 
-    _import_sources(settings)
+    _import_wanted(settings)
     pam = [Role("pam", run_pam)] if "pam" in settings.auth.chain else []
     return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue), *pam]
+
+
+def _contexts(settings: Settings) -> Contexts:
+    certificate, key = settings.path(settings.tls.certificate), settings.path(settings.tls.key)
+    everybody = server_context(certificate, key)
+    if not settings.tls.client_ca:
+        return Contexts(everybody, everybody)
+    return Contexts(everybody, server_context(certificate, key, settings.path(settings.tls.client_ca)))
 
 
 def _enter(identity: Identity | None, supervisor: int) -> None:
@@ -175,7 +182,7 @@ async def _serve_mail(
     process: str,
     index: int,
     listeners: list[Listener],
-    tls: ssl.SSLContext,
+    tls: Contexts,
     ready: Callable[[], None],
 ) -> None:
     stop = _stop_signal()
@@ -183,7 +190,7 @@ async def _serve_mail(
         sessions = _sessions(its, tls)
         server = Server()
         for listener in listeners:
-            implicit = tls if listener.service in IMPLICIT_TLS else None
+            implicit = tls.users if listener.service in IMPLICIT_TLS else None
             await server.listen(listener.sockets[index], sessions[listener.service], implicit)
         ready()
         await stop.wait()
@@ -230,9 +237,10 @@ def _serve_pam(settings: Settings, identity: Identity | None, supervisor: int, r
     PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(made)
 
 
-def _import_sources(settings: Settings) -> None:
-    """What ``_sources`` and ``_tokens`` will want, for all processes at once, and before the rights go: the user that
-    serves may not be allowed to read where all this is installed."""
+def _import_wanted(settings: Settings) -> None:
+    """What the directory, ``_sources`` and ``_tokens`` will want, for all processes at once, and before the rights go:
+    the user that serves may not be allowed to read where all this is installed."""
+    import_driver(settings)
     wanted = {
         "posthouse.services.pam": "pam" in settings.auth.chain,
         "posthouse.services.ldap": "ldap" in settings.auth.chain,
@@ -266,7 +274,7 @@ def _tokens(settings: Settings) -> TokenSource | None:
     return OidcTokens(settings)
 
 
-def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
+def _sessions(its: Parts, tls: Contexts) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
@@ -284,14 +292,15 @@ def _sessions(its: Parts, tls: ssl.SSLContext) -> dict[str, Session]:
             require_auth=submission,
         )
         timeout = settings.smtp.timeout_seconds
-        return SmtpService(options, reception, None if lmtp else login, tls, timeout, submission).serve
+        context = tls.users if submission else tls.servers
+        return SmtpService(options, reception, None if lmtp else login, context, timeout, submission).serve
 
-    imap_service = ImapService(settings, login, its.store, its.directory, tls)
+    imap_service = ImapService(settings, login, its.store, its.directory, tls.users)
 
     async def imap(connection: Connection) -> None:
         await ImapSession(imap_service, connection).run()
 
-    pop3 = Pop3Service(hostname, login, its.directory, its.store, tls, settings.pop3.timeout_seconds).serve
+    pop3 = Pop3Service(hostname, login, its.directory, its.store, tls.users, settings.pop3.timeout_seconds).serve
     submission = smtp(submission=True)
     maps = PostfixMaps(its.directory, settings)
     tables = {

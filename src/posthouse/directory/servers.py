@@ -10,6 +10,7 @@ Invariants:
 
 import asyncio
 import contextlib
+import importlib
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,6 +48,13 @@ _SCHEMES: dict[str, Literal["mysql", "postgresql"]] = {
     "postgres": "postgresql",
 }
 T = TypeVar("T")
+
+
+def import_driver(settings: Settings) -> None:
+    """Load what talks to the configured servers now rather than at the first connection; nothing for SQLite."""
+    scheme = _SCHEMES.get(settings.database.url.partition(":")[0])
+    if scheme is not None:
+        importlib.import_module(f"posthouse.directory.{scheme}")
 
 
 @dataclass(frozen=True, slots=True)
