@@ -38,6 +38,7 @@ def place(tmp_path_factory, authority):
         "server": authority.issue_cert("localhost"),
         "alice": authority.issue_cert(ALICE),
         "stranger": authority.issue_cert("stranger@example.test"),
+        "foreigner": trustme.CA().issue_cert("mx.example.org"),
     }
     for name, certificate in issued.items():
         certificate.cert_chain_pems[0].write_to_path(str(place / f"{name}.pem"))
@@ -94,6 +95,26 @@ def test_curl_logs_in_by_its_certificate(curl, place, scheme):
 
     assert "EXTERNAL" in curl(scheme, *options("alice"))
     curl(scheme, *options("stranger"), code=67)
+
+
+def test_other_mail_servers_may_have_certificates_of_others(need, house, place):
+    """They present them to whoever asks, so that on port 25 nobody does."""
+    certificate = ["--cert", place / "foreigner.pem", "--key", place / "foreigner.key", "--cacert", place / "ca.pem"]
+    line = [
+        need("curl"),
+        "-q",
+        "-sS",
+        "--ssl-reqd",
+        "--mail-from",
+        ALICE,
+        "--mail-rcpt",
+        ALICE,
+        "-X",
+        "NOOP",
+        *certificate,
+    ]
+    run(*line, f"smtp://localhost:{house.ports['smtp']}")
+    assert "curl: (" in run(*line, f"smtp://localhost:{house.ports['submission']}", code=None)
 
 
 def test_external_is_not_offered_without_a_certificate(house):

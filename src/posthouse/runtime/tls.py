@@ -6,6 +6,7 @@ Everything is read when a context is made, by who may read it; a connection need
 import errno
 import os
 import ssl
+from dataclasses import dataclass
 
 from posthouse.runtime.certificate import end_point
 
@@ -14,6 +15,15 @@ class ServerContext(ssl.SSLContext):
     """A server's context. ``end_point``: the channel binding of its certificate, or empty (RFC 5929 §4.1)."""
 
     end_point: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """``users`` are asked for their certificates where that is configured, other mail ``servers`` never: many have
+    one that somebody else signed, and would not get through."""
+
+    servers: ServerContext
+    users: ServerContext
 
 
 def server_context(certificate: str, key: str, client_ca: str = "") -> ServerContext:
