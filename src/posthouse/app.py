@@ -18,6 +18,7 @@ from posthouse.base.clock import SystemClock
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
+from posthouse.directory.servers import import_driver
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
@@ -104,7 +105,7 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(None, supervisor)
         _serve_pam(settings, identity, supervisor, ready)
 
-    _import_sources(settings)
+    _import_wanted(settings)
     pam = [Role("pam", run_pam)] if "pam" in settings.auth.chain else []
     return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue), *pam]
 
@@ -236,9 +237,10 @@ def _serve_pam(settings: Settings, identity: Identity | None, supervisor: int, r
     PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(made)
 
 
-def _import_sources(settings: Settings) -> None:
-    """What ``_sources`` and ``_tokens`` will want, for all processes at once, and before the rights go: the user that
-    serves may not be allowed to read where all this is installed."""
+def _import_wanted(settings: Settings) -> None:
+    """What the directory, ``_sources`` and ``_tokens`` will want, for all processes at once, and before the rights
+    go: the user that serves may not be allowed to read where all this is installed."""
+    import_driver(settings)
     wanted = {
         "posthouse.services.pam": "pam" in settings.auth.chain,
         "posthouse.services.ldap": "ldap" in settings.auth.chain,
