@@ -142,6 +142,25 @@ def test_there_are_never_more_connections_than_allowed(server):
     assert 1 <= answer(Database(url=server.url, connections=3), body) <= 3
 
 
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_a_server_with_fewer_connections_than_ours_is_no_reason_to_fail(request, kind):
+    factory = request.getfixturevalue(f"new_{kind}")
+    options = ["--max-connections=10"] if kind == "mariadb" else ["--max_connections=6", "--max_wal_senders=0"]
+    server = factory(*options).start()
+    try:
+        server.create_database("ph")
+        sleep = "SELECT SLEEP(0.01)" if kind == "mariadb" else "SELECT pg_sleep(0.01)"
+
+        async def body(database):
+            await asyncio.gather(*(database.query(sleep) for _ in range(100)))
+            return [status.state for status in database.status()]
+
+        url = f"{server.scheme}://{USERINFO}@{server.address}/ph"
+        assert answer(Database(url=url, connections=20), body) == ["up"]
+    finally:
+        server.kill()
+
+
 @pytest.fixture(params=["mariadb", "postgresql"])
 def secure(request, tmp_path):
     """A server that takes only TLS, and the settings to reach it."""

@@ -121,7 +121,7 @@ class MySqlConnection:
             await driver.query(_SESSION)
         except Exception as error:
             driver.close()
-            raise _failure(error, connecting=True) from error
+            raise blamed(_failure(error, connecting=True), ()) from error
         except BaseException:
             driver.close()
             raise

@@ -9,6 +9,7 @@ Invariants:
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Server:
         self._most = most
         self._slots = asyncio.Semaphore(most)
         self._idle: list[Connection] = []
-        self._in_use = 0
+        self._held = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._check: asyncio.Task[bool] | None = None
         self._on_doubt = on_doubt
         self._on_change = on_change
@@ -119,21 +121,16 @@ class Server:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connect()
                 reason = await connection.read_only()
-        except Full as failure:
-            if self._in_use == 0:
-                self.set_state("down", failure.reason)
-            return self._in_use > 0
-        except TimeoutError:
+        except BaseException as error:
             if connection:
                 connection.abort()
-            self.set_state("down", f"no answer in {CONNECT_SECONDS} s")
+            if isinstance(error, Full) and self._held:
+                return True  # it serves those that we have
+            if not isinstance(error, Failure | TimeoutError):
+                raise
+            self.set_state("down", _reason(error))
             return False
-        except Failure as failure:
-            if connection:
-                connection.abort()
-            self.set_state("down", failure.reason)
-            return False
-        self._give_back(connection)
+        self._keep(connection)
         self.set_state("read-only" if reason else "up", reason)
         return True
 
@@ -142,51 +139,73 @@ class Server:
     async def acquire(self) -> Connection:
         """A connection for one caller, who gives it to ``release``. Raises ``Failure``."""
         await self._slots.acquire()
-        self._in_use += 1
         try:
             if self._check is not None and not self._check.done():
                 await asyncio.shield(self._check)
+            connection = await self._one()
+        except BaseException:
+            self._slots.release()
+            raise
+        self._held += 1
+        return connection
+
+    async def _one(self) -> Connection:
+        while True:
             if self.state == "down":
                 raise Lost(self.reason)
             while self._idle:
                 connection = self._idle.pop()
                 if connection.is_usable:
                     return connection
-            return await self._new()
-        except BaseException:
-            self._in_use -= 1
-            self._slots.release()
-            raise
+            try:
+                return await self._new()
+            except Full as failure:
+                if not self._held:
+                    self.set_state("down", failure.reason)
+                    raise
+                # The server's limit is lower than ours: one of those that we have will be free soon.
+                await self._wait_for_release(failure)
 
     async def _new(self) -> Connection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connect()
-        except TimeoutError:
-            self.set_state("down", f"no answer in {CONNECT_SECONDS} s")
-            raise Lost(self.reason) from None
-        except Full as failure:
-            if self._in_use == 1:
-                self.set_state("down", failure.reason)
+        except Full:
             raise
-        except Failure as failure:
-            self.set_state("down", failure.reason)
-            raise
+        except (Failure, TimeoutError) as error:
+            self.set_state("down", _reason(error))
+            raise Lost(self.reason) from error
         if self.state == "new":
             self.set_state("up")
         return connection
 
+    async def _wait_for_release(self, failure: Full) -> None:
+        released = asyncio.get_running_loop().create_future()
+        self._waiting.append(released)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS[-1]):
+                await released
+        except TimeoutError:
+            raise failure from None
+        finally:
+            if released in self._waiting:
+                self._waiting.remove(released)
+
     def release(self, connection: Connection, *, is_sound: bool) -> None:
         """Take a connection back, to be used again only where it ``is_sound``."""
-        self._in_use -= 1
+        self._held -= 1
         if is_sound:
-            self._give_back(connection)
+            self._keep(connection)
         else:
             connection.abort()
         self._slots.release()
+        if self._waiting:
+            released = self._waiting.popleft()
+            if not released.done():
+                released.set_result(None)
 
-    def _give_back(self, connection: Connection) -> None:
-        if connection.is_usable and len(self._idle) + self._in_use < self._most:
+    def _keep(self, connection: Connection) -> None:
+        if connection.is_usable and len(self._idle) + self._held < self._most:
             self._idle.append(connection)
         else:
             connection.abort()
@@ -267,3 +286,7 @@ class Server:
                 await asyncio.wait([task])
             if not task.cancelled():
                 task.exception()  # seen
+
+
+def _reason(error: Failure | TimeoutError) -> str:
+    return error.reason if isinstance(error, Failure) else f"no answer in {CONNECT_SECONDS} s"

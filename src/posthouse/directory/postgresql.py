@@ -69,13 +69,13 @@ class PostgreSqlConnection:
                 server_settings={"application_name": "posthouse"},
             )
         except Exception as error:
-            raise _failure(error, connecting=True) from error
+            raise blamed(_failure(error, connecting=True), ()) from error
         connection = cls(driver)
         try:
             await connection._read_octets()
         except Exception as error:
             driver.terminate()
-            raise _failure(error, connecting=True) from error
+            raise blamed(_failure(error, connecting=True), ()) from error
         except BaseException:
             driver.terminate()
             raise
