@@ -256,7 +256,7 @@ class Servers:
             troubled = [server for server in self._servers if server.state in ("down", "read-only")]
             if not troubled:
                 self._trouble.clear()
-            await asyncio.gather(*(server.check() for server in troubled))
+            await asyncio.gather(*(server.check() for server in troubled), return_exceptions=True)
 
     def _unreachable(self, what: str = "") -> TryLater:
         reasons = "; ".join(f"{server.address}: {server.reason or server.state}" for server in self._servers)
