@@ -6,7 +6,8 @@ aliases itself. Parts of an address have no answer, so that a program that does 
 there is an account, and no hosted domain where it looks for aliases.
 
 Invariants:
-  1. An address that the resolver refuses is found neither in ``virtual`` nor among the mailboxes. An account isn't in
+  1. What the resolver refuses of a domain that is here is found neither in ``virtual`` nor among the mailboxes; at
+     any other domain, where an alias leads is Postfix's to find out. An account isn't in
      ``virtual``, nor does Postfix need it there: at RCPT TO it refuses what it finds nowhere and what ``relocated``
      and ``transport`` refuse, but takes what ``virtual`` has, to return it later.
   2. ``TryLater`` where the directory can't answer, and for aliases that form a loop.
@@ -37,7 +38,8 @@ class PostfixMaps:
         self._directory = directory
         self._delimiter = settings.smtp.recipient_delimiter
         self._catchall_first = settings.smtp.catchall == "before-accounts"
-        self._own_names = frozenset({settings.hostname.lower(), "localhost"})
+        self._hostname = settings.hostname.lower()
+        self._own_names = frozenset({self._hostname, "localhost"})
 
     async def look_up(self, name: str, key: str) -> str | None:
         """What the map of that name has under ``key``, as Postfix wants it; None: nothing.
@@ -65,7 +67,11 @@ class PostfixMaps:
         if not self._catchall_first and await self._account(key) is not None:
             return None
         targets = _parts(await self._directory.lookup("virtual", f"@{domain}"))
-        return ", ".join(self._targets(local, "", targets)) if targets else None
+        if targets:
+            return ", ".join(self._targets(local, "", targets))
+        # As the resolver has it: what nobody else reads of a hosted domain's is for the host's own postmaster.
+        is_orphan = local == "postmaster" and await self._account(key) is None
+        return f"postmaster@{self._hostname}" if is_orphan and await self._domains(domain) is not None else None
 
     def _targets(self, local: str, row: str, targets: Iterable[str]) -> Iterable[str]:
         """Addresses as the resolver makes them: ``@other`` keeps the name, and an extension that did not help to find
@@ -176,10 +182,15 @@ class PostfixMaps:
         return (*addresses, split_extension(local, self._delimiter)[0]) if domain in self._own_names else addresses
 
     async def _is_refused(self, key: str) -> bool:
+        """Whether the resolver refuses an address of a domain that is here.
+
+        Of any other, Postfix would send the mail there in place of where the alias leads.
+        """
         try:
             await self._directory.resolve(key)
         except Refused:
-            return True
+            domain = split(key)[1]
+            return domain in self._own_names or await self._directory.lookup("domains", domain) is not None
         return False
 
     async def _account(self, key: str) -> Account | None:

@@ -96,10 +96,27 @@ def test_an_account_is_its_mailbox_and_its_owner():
 @pytest.mark.parametrize(("name", "key"), [("virtual", "team@example.test"), ("mailbox", "alice@example.test")])
 def test_what_the_resolver_refuses_is_not_found(name, key):
     """An alias that leads nowhere, a domain that is turned off: else Postfix would take the mail and return it."""
-    directory = Directory(ALICE, virtual=VIRTUAL)
+    directory = Directory(ALICE, virtual=VIRTUAL, domains={"example.test": ("virtual:",)})
     assert look_up(directory, name, key) is not None
     directory.resolutions = {}
     assert look_up(directory, name, key) is None
+
+
+def test_an_alias_at_a_domain_that_is_elsewhere_is_found_wherever_it_leads():
+    """Else the mail would go there, past the alias."""
+    directory = Directory(virtual=VIRTUAL)
+    directory.resolutions = {}
+    assert look_up(directory, "virtual", "bob@old.test") == "bob@example.test"
+
+
+def test_mail_for_a_hosted_domains_postmaster_is_the_hosts():
+    """RFC 5321 §4.5.1."""
+    name = "postmaster@example.test"
+    directory = Directory(domains={"example.test": ("virtual:",)})
+    assert look_up(directory, "virtual", name) == "postmaster@mail.example.test"
+    assert look_up(directory, "virtual", "postmaster@elsewhere.test") is None
+    own = Directory(replace(ALICE, email=name), domains={"example.test": ("virtual:",)})
+    assert look_up(own, "virtual", name) is None
 
 
 def test_relocated_has_a_text_for_the_reply():
