@@ -311,3 +311,12 @@ def test_a_collation_that_minds_capitals_hides_keys_that_have_them(mariadb, tmp_
     there.execute("INSERT INTO users (email, clear, maildir) VALUES ('Ann@a.test', 'x', 'a/')")
     (finding,) = [one for one in there.look().findings if one.kind == "case-sensitive"]
     assert "latin1_general_cs" in finding.text
+
+
+def test_an_engine_without_transactions_is_told(mariadb, tmp_path):
+    settings = Settings(hostname="mx.isp.test", data_dir=str(tmp_path), database=Database(url=mariadb.url))
+    there = Old(settings, "mysql", mariadb.execute, None)
+    there.execute(FIVE, end=" ENGINE = MyISAM DEFAULT CHARSET utf8mb4")
+    found = {one.table: one.text for one in there.look().findings if one.kind == "no-transactions"}
+    assert set(found) == {"alias", "relocated", "transport", "users", "virtual"}
+    assert "MyISAM" in found["users"]

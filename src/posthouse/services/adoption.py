@@ -173,6 +173,8 @@ async def _migrate(settings: Settings, database: Database, target: str, *, make:
     try:
         return await database.transaction(work)
     except TryLater as error:
+        if database.name in error.reason:
+            raise
         raise TryLater(f"{database.name}: {error.reason}") from error
 
 

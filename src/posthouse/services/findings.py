@@ -61,6 +61,11 @@ KINDS = {
         "warning",
         ("no-index", "no index serves look-ups by the key: each one reads all of the table", "{detail}"),
         (
+            "no-transactions",
+            "its engine, {detail}, has no transactions: what half of a change has done to it stays done",
+            "ALTER TABLE … ENGINE = InnoDB",
+        ),
+        (
             "case-sensitive",
             "keys have capitals, and the collation {detail} minds that: they are never found",
             "write the keys in lower case",

@@ -39,6 +39,8 @@ _CREATE_INDEX: dict[Dialect, str] = {
     "mysql": "CREATE INDEX posthouse_{name}_key ON {table} ({key})",
     "postgresql": "CREATE INDEX posthouse_{name}_key ON {table} (lower({key}))",
 }
+_ENGINE = "SELECT engine FROM information_schema.tables WHERE table_schema = {schema} AND table_name = {mark}"
+_WITHOUT_TRANSACTIONS = ("MyISAM", "Aria", "MEMORY", "CSV")
 _HERE: dict[Dialect, str] = {"sqlite": "''", "mysql": "DATABASE()", "postgresql": "current_schema()"}
 _TEXT = re.compile(r"char|text|clob|enum|^$|name|blob", re.IGNORECASE)
 
@@ -82,6 +84,7 @@ async def inspect_shape(
         if _has_columns(source, extra, shape, tally):
             shapes[source.table] = shape
             await _check_index(queries, source, tally)
+            await _check_engine(queries, source, tally)
     return shapes
 
 
@@ -123,6 +126,13 @@ async def _check_index(queries: Queries, source: Source, tally: Tally) -> None:
         name=source.table.replace(".", "_"), table=_quoted(queries.dialect, source.table), key=source.key
     )
     tally.add(source.table, "no-index", create)
+
+
+async def _check_engine(queries: Queries, source: Source, tally: Tally) -> None:
+    if queries.dialect == "mysql":
+        for (engine,) in await _ask(queries, {"mysql": _ENGINE}, source.table):
+            if engine in _WITHOUT_TRANSACTIONS:
+                tally.add(source.table, "no-transactions", str(engine))
 
 
 def _serves(dialect: Dialect, column: str, collation: str, key: str) -> bool:

@@ -6,6 +6,7 @@ Whatever the tables and columns are called, here they have the names that Postho
 
 # ruff: noqa: S608 - what is put into statements are names from the configuration, and ours.
 
+import asyncio
 import os
 import sqlite3
 import tempfile
@@ -94,6 +95,7 @@ async def pages(
         else:
             order = f"{name(source.key)} LIMIT {PAGE} OFFSET {offset}"
             page = await queries.query(f"SELECT NULL, {shown} FROM {table} WHERE {where} ORDER BY {order}")
+        await asyncio.sleep(0)  # a file never makes us wait, and Ctrl-C has to get in
         if page:
             yield [tuple(row) for row in page]
             last = page[-1][0]
