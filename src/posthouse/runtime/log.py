@@ -25,6 +25,8 @@ if sys.modules["rich"] is None:
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+# Until a process says otherwise: standard output is for what commands print.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 """Import this where something is logged; it looks up its configuration at first use."""
 
