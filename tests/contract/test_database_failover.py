@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import structlog
 from sqlalchemy import column, insert, table
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Database, Settings
-from posthouse.directory import pool
+from posthouse.directory import pool, servers
 from posthouse.directory.servers import Servers
 
 WHO = "SELECT name FROM who"
@@ -24,12 +24,12 @@ PATIENCE_SECONDS = 30
 def both(request):
     """Two servers that know nothing of each other."""
     factory = request.getfixturevalue(f"new_{request.param}")
-    servers = [factory().start(), factory().start()]
-    for name, server in zip(("first", "second"), servers, strict=True):
+    made = [factory().start(), factory().start()]
+    for name, server in zip(("first", "second"), made, strict=True):
         server.create_database("ph")
         owner = "" if request.param == "mariadb" else "SET ROLE posthouse; "
         server.execute(f"{owner}CREATE TABLE who (name VARCHAR(20)); INSERT INTO who VALUES ('{name}')", "ph")
-    return servers
+    return made
 
 
 @pytest.fixture
@@ -60,10 +60,13 @@ def check(settings: Settings, test) -> list[dict]:
         finally:
             await database.close()
 
-    structlog.reset_defaults()
-    with capture_logs() as logs:
+    # A logger of this test's own: the process's may be set up for good by now.
+    logs = LogCapture()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (pool, servers):
+            patch.setattr(module, "log", structlog.wrap_logger(None, processors=[logs]))
         asyncio.run(body())
-    return logs
+    return logs.entries
 
 
 async def who(database) -> str:
