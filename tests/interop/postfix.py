@@ -79,31 +79,39 @@ class Postfix:
         address = f"127.0.0.1:{self.port}"
         (self._etc / "main.cf").write_text((MAIN + main).replace("{here}", str(directory)))
         (self._etc / "master.cf").write_text((MASTER + master).replace("{port}", address))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._master = 0
 
     def __enter__(self) -> Self:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = ["postfix", "-c", str(self._etc), "start-fg"]
-        self._process = subprocess.Popen(command, start_new_session=True, **quiet)
+        started = subprocess.run(
+            ["postfix", "-c", str(self._etc), "start"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert started.returncode == 0, started.stderr + self.log
+        # The master's own word: it is no child of ours, and leads the group of all its processes.
+        self._master = int((self.directory / "spool/pid/master.pid").read_text())
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 self.session().close()
             except OSError:
-                assert self._process.poll() is None, f"Postfix did not start:\n{self.log}"
-                assert time.monotonic() < deadline, f"Postfix does not answer:\n{self.log}"
+                if time.monotonic() > deadline:
+                    self._end()
+                    raise AssertionError(f"Postfix does not answer:\n{self.log}") from None
                 time.sleep(0.05)
             else:
                 return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)  # the master, which ends its own
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        """SIGTERM to the master, which passes it on; SIGKILL for whoever is left."""
+        os.kill(self._master, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self._master, 0)
+                time.sleep(0.05)
+            os.killpg(self._master, signal.SIGKILL)
 
     def session(self) -> smtplib.SMTP:
         return smtplib.SMTP("127.0.0.1", self.port, timeout=60)
