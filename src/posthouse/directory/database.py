@@ -24,7 +24,7 @@ PLACEHOLDERS: dict[Dialect, Callable[[int], str]] = {
     "postgresql": lambda number: f"${number}",
 }
 """How the parameter of that number, counted from 1, is written in SQL text. MySQL's have no number: give a value
-again for each place where it stands."""
+again for each place where it stands, and write a per cent sign twice."""
 
 
 class Queries(Protocol):
@@ -34,7 +34,7 @@ class Queries(Protocol):
     def dialect(self) -> Dialect: ...
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
-        """All rows of a SELECT. Raises ``TryLater``."""
+        """All rows of a SELECT; none where a parameter is text that the database can't hold. Raises ``TryLater``."""
         ...
 
 
@@ -64,7 +64,7 @@ class Database(Queries, Protocol):
     async def close(self) -> None: ...
 
     async def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """One writing statement, committed when this returns; how many rows it changed. Raises ``TryLater``."""
+        """One writing statement, committed when this returns; how many rows it found. Raises ``TryLater``."""
         ...
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
