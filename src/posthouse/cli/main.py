@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from posthouse.base.errors import PosthouseError, TryLater
 from posthouse.config.loader import ConfigError, load
+from posthouse.runtime import log
 
 REFUSED = 1
 USAGE = 2
@@ -22,6 +23,8 @@ _OPTIONS = {"--config": "POSTHOUSE_CONFIG", "--data": "POSTHOUSE_DATA"}
 
 def main() -> None:
     """Run the command line; ends the process."""
+    # On standard error, that is: what a command prints may be for another program. ``serve`` sets it up anew.
+    log.configure("info", "text")
     sys.exit(run(sys.argv[1:]))
 
 
