@@ -8,10 +8,8 @@ Invariants:
   3. An object serves one event loop.
 """
 
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +23,6 @@ from posthouse.directory.destinations import is_broken
 from posthouse.directory.expansion import BrokenRow
 from posthouse.directory.lookups import NoAnswer
 from posthouse.directory.model import Account, Actor, Explanation, MapName, Resolution, StoredCredentials, ToMailbox
-from posthouse.directory.oldtables import Tables as OldTables
 from posthouse.directory.queries import Statements
 from posthouse.directory.records import foreign_tables
 from posthouse.directory.resolution import Outcome, Resolver, Rules
@@ -221,17 +218,12 @@ class Directory:
 
     # Changing
 
-    def change(self, actor: Actor | str, *arguments: Any) -> Any:
+    async def change(self, actor: Actor, work: "Callable[[Tables], Awaitable[T]]") -> T:
         """One transaction: what ``work(tables)`` does, and a new directory version; what ``work`` returns.
 
         ``work`` may run more than once, has to call ``tables.audit``, and sees what it has done so far. Changes are
         made one after the other, whichever host they come from. Raises ``TryLater``.
         """
-        if isinstance(actor, str):
-            return self._change_in_block(actor, *arguments)
-        return self._change(actor, *arguments)
-
-    async def _change(self, actor: Actor, work: "Callable[[Tables], Awaitable[T]]") -> T:
         import sqlalchemy
 
         from posthouse.directory import schema
@@ -268,40 +260,6 @@ class Directory:
     def _changed(self) -> None:
         self._drop()
         self._changes.announce()
-
-    @asynccontextmanager
-    async def _change_in_block(self, who: str, what: str, subject: str, detail: str = "") -> AsyncIterator[OldTables]:
-        """One transaction: what the block does to the tables, an audit row, and a new directory version.
-
-        Nothing of it stays when the block raises; look-ups inside the block see what it has done so far.
-        """
-        connection = self._file().connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise TryLater(f"database {self._file().path}: {error}") from error
-        tables = OldTables(connection)
-        self._drop()
-        try:
-            yield tables
-            tables.audit(who, what, subject, detail)
-            connection.execute("COMMIT")
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise TryLater(f"database {self._file().path}: {error}") from error
-            raise
-        finally:
-            self._drop()
-
-    def tables(self) -> OldTables:
-        """The rows, for reading."""
-        return OldTables(self._file().connection)
-
-    def _file(self) -> SqliteDatabase:
-        assert isinstance(self.database, SqliteDatabase)
-        return self.database
 
     # The cache
 

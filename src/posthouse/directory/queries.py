@@ -46,7 +46,7 @@ class Statements:
     def __init__(self, dialect: Dialect, tables: Tables) -> None:
         self.dialect: Dialect = dialect
         self.tables = tables
-        self._sources: dict[Kind, tuple[Source, ...]] = {
+        read = {
             Kind.USERS: (tables.users,),
             Kind.VIRTUAL: tables.virtual,
             Kind.RELOCATED: tables.relocated,
@@ -54,34 +54,41 @@ class Statements:
             Kind.ALIAS: tables.alias,
             Kind.DOMAINS: _DOMAINS,
         }
-        self._made: dict[tuple[tuple[Source, Kind, int], ...], str] = {}
+        self._all = [(kind, source) for kind, sources in read.items() for source in sources]
+        self._sources: dict[Kind, list[tuple[int, str]]] = {kind: [] for kind in Kind}  # number in _all, prefix
+        for number, (kind, source) in enumerate(self._all):
+            self._sources[kind].append((number, source.prefix))
+        self._made: dict[tuple[int, ...], str] = {}
 
     def find(self, wanted: Sequence[tuple[Kind, Sequence[str]]]) -> tuple[str, list[str]]:
         """A statement that brings all rows with these keys, and its parameters; no text where nothing can be found.
 
         Its rows: kind, prefix of the key, key, then the values; a table of keys and destinations has one.
         """
-        shape: list[tuple[Source, Kind, int]] = []
+        shape: list[int] = []
         parameters: list[str] = []
         for kind, keys in wanted:
-            for source in self._sources[kind]:
-                asked = _without_prefix(keys, source.prefix) if source.prefix else keys
+            for number, prefix in self._sources[kind]:
+                asked = _without_prefix(keys, prefix) if prefix else keys
                 if asked:
                     size = 1 << (len(asked) - 1).bit_length()
-                    shape.append((source, kind, size))
+                    shape += (number, size)
                     parameters += asked
                     # Few shapes of statements, so that servers and drivers keep them prepared.
-                    parameters += [asked[-1]] * (size - len(asked))
-        key = tuple(shape)
-        if key not in self._made:
-            self._made[key] = self._union(key)
-        return self._made[key], parameters
+                    if missing := size - len(asked):
+                        parameters += [asked[-1]] * missing
+        made = self._made.get(key := tuple(shape))
+        if made is None:
+            made = self._made[key] = self._union(key)
+        return made, parameters
 
-    def _union(self, shape: Sequence[tuple[Source, Kind, int]]) -> str:
+    def _union(self, shape: Sequence[int]) -> str:
+        """``shape``: a source's number, how many keys are asked for, and so on."""
         mark = _marks(self.dialect)
-        width = USER_VALUES if any(kind == Kind.USERS for _, kind, _ in shape) else 1
-        branches = [self._branch(source, kind, size, width, mark) for source, kind, size in shape]
-        return " UNION ALL ".join(branches) + f" LIMIT {MAX_ROWS}" if branches else ""
+        branches = [(*self._all[shape[at]], shape[at + 1]) for at in range(0, len(shape), 2)]
+        width = USER_VALUES if any(kind == Kind.USERS for kind, _, _ in branches) else 1
+        texts = [self._branch(source, kind, size, width, mark) for kind, source, size in branches]
+        return " UNION ALL ".join(texts) + f" LIMIT {MAX_ROWS}" if texts else ""
 
     def _branch(self, source: Source, kind: Kind, size: int, width: int, mark: Callable[[], str]) -> str:
         values = [self.as_text(value) for value in source.values]
@@ -192,7 +199,7 @@ class Statements:
 
     def ids(self, kind: Kind) -> str:
         """The ids of one key's rows; no text where the table has none."""
-        sources = self._sources[kind]
+        sources = [source for of, source in self._all if of == kind]
         if len(sources) != 1 or not sources[0].id:
             return ""
         source = sources[0]

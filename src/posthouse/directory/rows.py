@@ -3,8 +3,8 @@
 Invariants:
   1. A row counts only where its key, in lower case, is exactly what was asked for.
   2. What no database can have as text (NUL, lone surrogates) is not asked for.
-  3. To a network database a question about addresses is one statement, so one round trip. SQLite has no trips, and is
-     faster with several simple ones.
+  3. A question about addresses is one statement, so one round trip to a network database. SQLite has no trips, so
+     addresses are asked for one by one, and what concerns the domain is asked for once.
   4. A table whose character set doesn't have a key's characters has no such row, and says nothing about others: keys
      that are not ASCII are asked for in each table by itself.
 """
@@ -85,16 +85,19 @@ class SqlLookups:
         addresses, users = keys.addresses(), keys.users()
         keyed = (*users, keys.catchall) if keys.catchall else users
         found = await self._ask(
-            (Kind.VIRTUAL, keyed), (Kind.RELOCATED, keyed), (Kind.TRANSPORT, addresses), (Kind.ALIAS, keys.locals)
+            (Kind.USERS, addresses),
+            (Kind.VIRTUAL, keyed),
+            (Kind.RELOCATED, keyed),
+            (Kind.TRANSPORT, addresses),
+            (Kind.ALIAS, keys.locals),
         )
-        accounts = await self._ask((Kind.USERS, addresses)) if addresses else _NOTHING
         virtual, transport = found.texts(Kind.VIRTUAL), found.texts(Kind.TRANSPORT)
         return Rows(
             {**domain.bare, **virtual} if domain.bare else virtual,
             found.texts(Kind.RELOCATED),
             {**domain.transport, **transport} if transport else domain.transport,
             found.texts(Kind.ALIAS),
-            accounts.accounts(),
+            found.accounts(),
             domain.disabled,
         )
 

@@ -95,19 +95,13 @@ def has_moved(tables, address):
     return bool(tables.relocated & (keys | {local.split("+")[0]} if domain == OWN else keys))
 
 
-def targets(tables, address, catchall_first):
-    """What an address leads to by virtual or by the local aliases, and the list's owner; None where it ends."""
+def alias_for(tables, address):
+    """The local alias that an address has, and its owner, or None."""
     local, domain = address.split("@")
-    found = rows_for(tables, address, catchall_first)
-    if found is not None and address not in found:
-        return found, ""
-    copies = found or []
-    if domain == OWN and not has_moved(tables, address):
-        for name in (local, local.split("+")[0]):
-            if name in tables.alias:
-                owner = f"owner-{name}@{OWN}" if f"owner-{name}" in tables.alias else ""
-                return [*copies, *tables.alias[name]], owner
-    return (copies, "") if copies else None
+    for name in (local, local.split("+")[0]):
+        if domain == OWN and name in tables.alias and not has_moved(tables, address):
+            return tables.alias[name], f"owner-{name}@{OWN}" if f"owner-{name}" in tables.alias else ""
+    return None
 
 
 def leaves(tables, address, catchall_first, owner="", path=(), settled=frozenset()):
@@ -117,20 +111,19 @@ def leaves(tables, address, catchall_first, owner="", path=(), settled=frozenset
         return set()
     if address.split("@")[1] in tables.disabled:
         return {(address, owner)}
-    found = targets(tables, address, catchall_first)
-    if found is None:
-        return {(address, owner)}
     if address in path:
         raise Trouble
-    children, new_owner = found
-    ends = set()
-    if address in children or address in (rows_for(tables, address, catchall_first) or ()):
-        ends, path, settled = {(address, owner)}, (), settled | {address}
-    else:
-        path = (*path, address)
-    for target in children:
-        if target != address:
-            ends |= leaves(tables, target, catchall_first, new_owner or owner, path, settled)
+    rows = rows_for(tables, address, catchall_first)
+    steps = [(rows, owner)] if rows is not None else []
+    if rows is None or address in rows:
+        steps += [(alias[0], alias[1] or owner)] if (alias := alias_for(tables, address)) else []
+    arrives = not steps or address in steps[-1][0]
+    ends = {(address, owner)} if arrives else set()
+    for targets, its_owner in steps:
+        more = ((), settled | {address}) if address in targets else ((*path, address), settled)
+        for target in targets:
+            if target != address:
+                ends |= leaves(tables, target, catchall_first, its_owner, *more)
     return ends
 
 

@@ -5,11 +5,13 @@ import os
 import sqlite3
 
 import pytest
+import sqlalchemy
 
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Database, Settings
 from posthouse.directory import directory as module
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor
 from posthouse.directory.queries import Kind
 from posthouse.directory.schema import FIVE
 
@@ -34,9 +36,12 @@ def run(coroutine):
 
 
 async def write(directory, *statements):
-    async with directory.change("test", "write", "rows") as tables:
+    async def work(tables):
         for statement in statements:
-            tables._do(statement)
+            await tables.execute(sqlalchemy.text(statement))
+        await tables.audit("write", "rows")
+
+    await directory.change(Actor("test"), work)
 
 
 def test_a_new_database_is_nobody_else_s_business(directory):
@@ -110,14 +115,14 @@ async def write_and_resolve(directory):
 
 
 def test_a_change_that_fails_leaves_nothing_behind(directory):
-    async def fail():
-        async with directory.change("test", "domain add", "a.test") as tables:
-            await tables.add("transport", "a.test", "virtual:")
-            assert await directory.is_hosted("a.test")
-            raise Refused(_NO, "no")
+    async def fail(tables):
+        await tables.audit("domain add", "a.test")
+        await tables.add("transport", "a.test", "virtual:")
+        assert await tables.is_hosted("a.test")
+        raise Refused(_NO, "no")
 
     with pytest.raises(Refused):
-        run(fail())
+        run(directory.change(Actor("test"), fail))
     assert not run(directory.is_hosted("a.test"))
     assert directory.database.connection.execute("SELECT count(*) FROM posthouse_audit").fetchone() == (0,)
 

@@ -9,7 +9,8 @@ import pytest
 
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
-from posthouse.directory.model import Account
+from posthouse.directory.model import Account, Actor
+from posthouse.directory.tables import Tables
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.runtime.server import Server
@@ -41,9 +42,13 @@ class Host:
         directory = Directory(self.settings)
         await directory.open()
         if await directory.account(ALICE) is None:
-            async with directory.change("test", "add", ALICE) as tables:
+
+            async def add(tables: Tables) -> None:
                 await tables.add_account(Account(ALICE, "", 1001, 1001, "", "example.test/alice/", "", True))
                 await tables.set_secrets(ALICE, *SECRETS)
+                await tables.audit("add", ALICE)
+
+            await directory.change(Actor("test"), add)
         journal = Journal(self.settings.path("journal/worker"))
         journal.start()
         store = Store(self.settings.path("mail"), journal, None, hostname="mail.example.test")
