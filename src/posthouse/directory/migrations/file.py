@@ -7,11 +7,8 @@ Invariants:
 
 import os
 import sqlite3
-import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
-
-import structlog
 
 from posthouse.base.errors import TryLater
 from posthouse.directory.database import Dialect, Row
@@ -78,10 +75,7 @@ def _keep_copy(path: str, revision: str) -> None:
         raise
     finally:
         reader.close()
-    if structlog.is_configured():
-        log.info("database-copied", copy=copy, reason="its schema is about to be changed")
-    else:  # a command, whose output may be for another program
-        print(f"posthouse: the database is about to be changed; a copy is kept as {copy}", file=sys.stderr)
+    log.info("database-copied", copy=copy, reason="its schema is about to be changed")
 
 
 def _check_columns(connection: sqlite3.Connection, wanted: Iterable[str]) -> None:
