@@ -44,6 +44,7 @@ from posthouse.servers.pop3 import Pop3Service
 from posthouse.servers.saslauthd import SaslauthdService
 from posthouse.servers.smtp import SmtpService
 from posthouse.services.bounces import Bounces
+from posthouse.services.guard import GUARD_FILE, Guard
 from posthouse.services.login import Login
 from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.placement import Placement
@@ -186,8 +187,8 @@ async def _serve_mail(
     ready: Callable[[], None],
 ) -> None:
     stop = _stop_signal()
-    async with parts(settings, process) as its:
-        sessions = _sessions(its, tls)
+    async with parts(settings, process) as its, _logins(its) as login:
+        sessions = _sessions(its, tls, login)
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
@@ -274,12 +275,30 @@ def _tokens(settings: Settings) -> TokenSource | None:
     return OidcTokens(settings)
 
 
-def _sessions(its: Parts, tls: Contexts) -> dict[str, Session]:
+@contextlib.asynccontextmanager
+async def _logins(its: Parts) -> AsyncIterator[Login]:
+    """The logins of a process; all that they are made of is closed with them."""
+    settings = its.settings
+    secret = host_secret(settings.path("secret"))
+    login = Login(
+        its.directory,
+        settings.auth,
+        hostname=settings.hostname,
+        secret=secret,
+        sources=_sources(settings),
+        tokens=_tokens(settings),
+        guard=Guard(settings.path(GUARD_FILE), settings.guard, secret=secret),
+    )
+    try:
+        yield login
+    finally:
+        await login.close()
+
+
+def _sessions(its: Parts, tls: Contexts, login: Login) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
-    secret = host_secret(settings.path("secret"))
-    login = Login(its.directory, settings.auth, hostname=hostname, secret=secret)
     reception = Reception(hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir)
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:
