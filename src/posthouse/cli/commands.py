@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import account, alias, config, db, domain, importing, queue, relocated, terminal, transport
+from posthouse.cli import account, alias, config, db, domain, guard, importing, queue, relocated, terminal, transport
 from posthouse.cli.audit import audit
 from posthouse.cli.export import export
 from posthouse.cli.resolve import resolve
@@ -41,6 +41,7 @@ app.add_typer(transport.app, name="transport")
 app.add_typer(importing.app, name="import")
 app.command()(export)
 app.command()(audit)
+app.add_typer(guard.app, name="guard")
 app.add_typer(queue.app, name="queue")
 app.command()(resolve)
 app.command()(version)

@@ -15,7 +15,7 @@ from posthouse.cli.terminal import actor, printable, with_directory
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
-from posthouse.services.csvlines import Problem
+from posthouse.services.csvlines import WHOLE_FILE, Problem
 from posthouse.services.import_accounts import AccountImporter
 from posthouse.services.import_addresses import AddressImporter
 from posthouse.services.importing import Existing, Imported, Importer, ImportRefused, Progress, run
@@ -108,6 +108,7 @@ def _progress() -> Iterator[Progress]:
 
 def _tell(problems: tuple[Problem, ...], count: int) -> None:
     for problem in problems:
-        print(f"line {problem.number}: {printable(problem.text)}", file=sys.stderr)
-    if count > len(problems):
-        print(f"and {count - len(problems)} lines more", file=sys.stderr)
+        where = "" if problem.number == WHOLE_FILE else f"line {problem.number}: "
+        print(f"{where}{printable(problem.text)}", file=sys.stderr)
+    if (more := count - sum(problem.number != WHOLE_FILE for problem in problems)) > 0:
+        print(f"and {more} lines more", file=sys.stderr)

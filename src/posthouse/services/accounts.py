@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account, Actor
-from posthouse.directory.records import AccountRow, Cursor
+from posthouse.directory.records import AccountRow, Cursor, KeyedTable
 from posthouse.message.address import split
 from posthouse.services import access, aliases, quotas
 from posthouse.services.changes import NotChanged, address_key, check_hosted, domain_key, make, pages, plain_text
@@ -221,18 +221,26 @@ async def _drop_aliases(tables: "Tables", key: str, actor: Actor, *, remove_all:
             await tables.remove_rows("virtual", [row.id])
         elif kept != aliases.parts([row.destination]):
             await tables.set_destination("virtual", row.id, ", ".join(kept))
-    names = ("virtual", "alias") if actor.domains is None else ("virtual",)
+    names: tuple[KeyedTable, ...] = ("virtual", "alias") if actor.domains is None else ("virtual",)
     for table in names:
-        for row in await tables.leading_to(table, key):
-            if not access.covers(actor, row.key.lower().rpartition("@")[2]):
-                continue
-            found[row.key.lower()] = None
-            kept = [part for part in aliases.parts([row.destination]) if part.lower() != key]
-            if remove_all and kept:
-                await tables.set_destination(table, row.id, ", ".join(kept))
-            elif remove_all:
-                await tables.remove_rows(table, [row.id])
+        after = 0
+        while rows := await tables.leading_to(table, key, after=after):
+            after = rows[-1].id
+            for row in rows:
+                if not access.covers(actor, row.key.lower().rpartition("@")[2]):
+                    continue
+                found[row.key.lower()] = None
+                kept = [part for part in aliases.parts([row.destination]) if part.lower() != key]
+                if remove_all:
+                    await _keep(tables, table, row.id, kept)
     return list(found)
+
+
+async def _keep(tables: "Tables", table: KeyedTable, row_id: int, kept: Sequence[str]) -> None:
+    if kept:
+        await tables.set_destination(table, row_id, ", ".join(kept))
+    else:
+        await tables.remove_rows(table, [row_id])
 
 
 async def listing(

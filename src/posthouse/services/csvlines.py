@@ -9,6 +9,8 @@ from typing import TextIO
 from posthouse.services.changes import NotChanged
 
 MAX_FIELD = 10_000
+WHOLE_FILE = 0
+"""The number of a line in problems that are none's in particular."""
 
 
 @dataclass(frozen=True, slots=True)

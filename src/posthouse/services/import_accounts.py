@@ -22,7 +22,7 @@ from posthouse.protocols.sasl.prepare import password_bytes
 from posthouse.services import access, quotas
 from posthouse.services.accounts import maildir, owner
 from posthouse.services.changes import NotChanged, address_key, pages
-from posthouse.services.csvlines import Line, Problem
+from posthouse.services.csvlines import WHOLE_FILE, Line, Problem
 from posthouse.services.importing import Existing, Imported, Remembered
 from posthouse.services.passwords import MAX_PASSWORD_BYTES, new_secrets
 
@@ -138,10 +138,14 @@ class AccountImporter:
         return ""
 
     async def check_all(self, directory: Directory) -> list[Problem]:
+        problems = [problem async for problem in self._check_maildirs(directory)]
         for domain, limits in self._domains.items():
             if limits and (self._new[domain] or domain in self._quotas):
-                await self._check_room(directory, domain, limits)
-        return [problem async for problem in self._check_maildirs(directory)]
+                try:
+                    await self._check_room(directory, domain, limits)
+                except NotChanged as error:
+                    problems.append(Problem(WHOLE_FILE, error.reason))
+        return problems
 
     async def _check_room(self, directory: Directory, domain: str, limits: DomainSettings) -> None:
         async def work(tables: "Tables") -> None:
@@ -186,6 +190,9 @@ class AccountImporter:
             hashed = [loop.run_in_executor(pool, new_secrets, line.password) for line in wanted]
             for line, secrets in zip(wanted, await asyncio.gather(*hashed), strict=True):
                 line.secrets = secrets
+
+    def close(self) -> None:
+        self._seen.close()
 
     async def store(self, tables: "Tables", lines: Sequence[AccountLine]) -> Imported:
         there = await tables.existing([line.account.email for line in lines])

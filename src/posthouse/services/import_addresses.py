@@ -117,6 +117,9 @@ class AddressImporter:
     async def prepare(self, lines: Sequence[AddressLine]) -> None:
         pass
 
+    def close(self) -> None:
+        self._seen.close()
+
     async def store(self, tables: "Tables", lines: Sequence[AddressLine]) -> Imported:
         there = await self._there(tables, lines)
         new = [line for line in lines if self._identity(line.key, line.destination) not in there]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
 from posthouse.services.changes import NotChanged, make
-from posthouse.services.csvlines import Line, Lines, Problem
+from posthouse.services.csvlines import WHOLE_FILE, Line, Lines, Problem
 
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
@@ -39,7 +39,7 @@ class ImportRefused(NotChanged):
     """Lines are wrong: ``problems`` are the first, ``count`` how many there are."""
 
     def __init__(self, problems: Sequence[Problem], count: int) -> None:
-        super().__init__(f"nothing was imported: {count} of the file's lines can't be")
+        super().__init__("nothing was imported" + (f": {count} of the file's lines can't be" if count else ""))
         self.problems = tuple(problems)
         self.count = count
 
@@ -109,6 +109,10 @@ class Importer(Protocol[T]):
         """Write them."""
         ...
 
+    def close(self) -> None:
+        """Forget what was remembered."""
+        ...
+
 
 async def run(
     directory: Directory,
@@ -124,9 +128,24 @@ async def run(
 
     ``go_on``: leave out the lines that are wrong. Raises ``ImportRefused`` otherwise.
     """
+    try:
+        return await _run(directory, importer, file, actor, source, go_on, progress)
+    finally:
+        importer.close()
+
+
+async def _run(
+    directory: Directory,
+    importer: Importer[T],
+    file: TextIO,
+    actor: Actor,
+    source: str,
+    go_on: bool,
+    progress: Progress,
+) -> Imported:
     wrong = await _check(directory, importer, file, progress)
-    if wrong and not go_on:
-        raise ImportRefused(_first(wrong), len(wrong))
+    if wrong and (not go_on or WHOLE_FILE in wrong):
+        raise ImportRefused(_first(wrong), len(wrong) - (WHOLE_FILE in wrong))
     done = Imported(wrong=len(wrong), problems=_first(wrong))
     file.seek(0)
     seen = 0

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, insert, select, update
 
 from posthouse.directory import schema
+from posthouse.directory.destinations import parts
 from posthouse.directory.records import PAGE_ROWS, START, Cursor, KeyedTable, Row, text
 from posthouse.directory.tables.base import Rows, escaped
 
@@ -62,16 +63,20 @@ class KeyedRows(Rows):
         await self.remove(table, key)
         await self.add_rows(table, [(key, destination) for destination in destinations])
 
-    async def leading_to(self, table: KeyedTable, destination: str, limit: int = PAGE_ROWS) -> list[Row]:
-        """Rows whose destinations have this one among them."""
+    async def leading_to(self, table: KeyedTable, destination: str, *, after: int = 0) -> list[Row]:
+        """Rows whose destinations have this one among them, by id, from above ``after``; a page of them at most."""
         self.check_ours(table)
         columns = _TABLES[table].c
         pattern = f"%{escaped(destination)}%"
         matches = func.lower(columns.destination).like(pattern, escape="!")
         statement = select(columns.id, columns[schema.KEY_COLUMNS[table]], columns.destination).where(matches)
-        found = await self.execute(statement.order_by(columns.id).limit(limit))
-        rows = [Row(int(row[0]), text(row[1]), text(row[2])) for row in found]
-        return [row for row in rows if destination in (part.strip().lower() for part in row.destination.split(","))]
+        while True:
+            found = await self.execute(statement.where(columns.id > after).order_by(columns.id).limit(PAGE_ROWS))
+            rows = [Row(int(row[0]), text(row[1]), text(row[2])) for row in found]
+            exact = [row for row in rows if destination in (part.lower() for part in parts([row.destination]))]
+            if exact or not rows:
+                return exact
+            after = rows[-1].id
 
     async def set_destination(self, table: KeyedTable, row_id: int, destination: str) -> None:
         self.check_ours(table)
