@@ -127,7 +127,8 @@ class PostgreSqlConnection:
 
     async def commit(self) -> None:
         self._in_transaction = False
-        await self._say("COMMIT")
+        if await self._say("COMMIT") != "COMMIT":
+            raise Wrong("the transaction had failed before")  # to which the answer is ROLLBACK, and no error
 
     async def rollback(self) -> None:
         self._in_transaction = False
@@ -156,9 +157,9 @@ class PostgreSqlConnection:
             await self._say("ROLLBACK TO SAVEPOINT statement")
         return failure
 
-    async def _say(self, sql: str) -> None:
+    async def _say(self, sql: str) -> str:
         try:
-            await self._driver.execute(sql)
+            return await self._driver.execute(sql)
         except Exception as error:
             raise self._failed(error) from error
 

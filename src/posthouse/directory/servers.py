@@ -41,6 +41,8 @@ LOOK_SECONDS = 1.0
 """How often a server that isn't fully usable is looked at."""
 _TRIES = 8
 """How often a transaction is begun at most."""
+_ROWS_AT_ONCE = 2000
+"""Rows that are sent in one go: well within the time that a statement has."""
 _SCHEMES: dict[str, Literal["mysql", "postgresql"]] = {
     "mysql": "mysql",
     "mariadb": "mysql",
@@ -297,7 +299,9 @@ class ServerTransaction:
         sql, parameters = text_of(statement, self.dialect, rows)
         try:
             if len(parameters) > 1:
-                await self._do(self._connection.change_many(sql, parameters))
+                for start in range(0, len(parameters), _ROWS_AT_ONCE):
+                    rows_now = parameters[start : start + _ROWS_AT_ONCE]
+                    await self._do(self._connection.change_many(sql, rows_now))
                 return []
             return (await self._do(self._connection.change(sql, parameters[0])))[0]
         except Violated as failure:
