@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from math import ceil
 from typing import TypeVar
 
 from posthouse.base.clock import Clock, SystemClock
@@ -337,7 +338,7 @@ def _pair_key(origin: Origin, account: str) -> str:
 
 
 def _shut_out(counter: Counter, now: float) -> TryLater:
-    minutes = int((counter.blocked_until - now) // 60) + 1
+    minutes = ceil((counter.blocked_until - now) / 60)
     whom = "for this account" if counter.kind == "u" else "from your address"
     text = f"Too many failed logins {whom}: try again in {minutes} minute{'s' if minutes != 1 else ''}"
     return TryLater(f"{KINDS[counter.kind]} {counter.name} is shut out", Reply(454, "4.7.0", text))

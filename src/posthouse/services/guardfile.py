@@ -117,8 +117,9 @@ class Counted:
 class GuardFile:
     """One connection. Every method may raise ``sqlite3.Error``; none is called by two threads at a time."""
 
-    def __init__(self, path: str, *, wait_seconds: float = _LOCK_SECONDS) -> None:
+    def __init__(self, path: str, *, wait_seconds: float | None = None) -> None:
         """Opens the file, and makes it where there is none. Raises ``sqlite3.Error``, ``OSError``."""
+        wait_seconds = _LOCK_SECONDS if wait_seconds is None else wait_seconds
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
         try:

@@ -3,28 +3,25 @@
 Invariants:
   1. An account that doesn't exist, or is disabled, is refused like a wrong password: same answer, same work, same
      pause before it.
-  2. A password is checked in a thread, by few at once: a hash takes 12 MiB and 30 ms.
-  3. A recent login is believed only while what is stored for the account is what it was.
+  2. Who is shut out by the guard hears that, and nothing else is looked at.
+  3. A recent login is believed only while what is stored for the account is what it was (``recent``).
   4. ``TryLater`` where the directory can't say; never a refusal.
 """
 
 import asyncio
-import hashlib
+import contextlib
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address, ip_network
-from typing import Protocol, TypeVar, TypeVarTuple, assert_never
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+from weakref import WeakKeyDictionary
 
 from posthouse.base.clock import Clock, SystemClock
-from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth
-from posthouse.directory.model import StoredCredentials
 from posthouse.message.address import lookup_key
-from posthouse.protocols.sasl.credentials import ITERATIONS, Credentials, ScramKeys
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism
 from posthouse.protocols.sasl.peer import Peer
-from posthouse.protocols.sasl.scram import fake_salt
-from posthouse.protocols.sasl.server import ServerMechanism, mechanism
+from posthouse.protocols.sasl.server import mechanism
 from posthouse.protocols.sasl.steps import (
     Challenge,
     Failure,
@@ -37,29 +34,35 @@ from posthouse.protocols.sasl.steps import (
 )
 from posthouse.runtime.log import log
 from posthouse.services import passwords
+from posthouse.services.chain import SQL, Accounts, Chain, Unanswered
+from posthouse.services.guard import Guard
+from posthouse.services.offers import Offers
+from posthouse.services.recent import Verified
+from posthouse.services.sources import PasswordSource, TokenSource
 
 FAILURE_SECONDS = 0.5
-"""A refusal is not sent earlier than this after the attempt: guessing is slow, and every reason takes as long."""
-RECENT_SECONDS = 300.0
-THREADS = 2
-MAX_WAITING = 200
-_MAX_RECENT = 10_000
-_MAX_PEERS = 10_000
-
-T = TypeVar("T")
-Arguments = TypeVarTuple("Arguments")
+"""A refusal is not sent earlier than this after the attempt: guessing is slow, and every reason takes as long. The
+guard makes it longer."""
+CERTIFICATE = "certificate"
+ISSUER = "oidc"
 
 
-class Accounts(Protocol):
-    """What logging in needs of the directory."""
+@dataclass(slots=True)
+class _Attempt:
+    """One answer of ours: since when the client has waited, whose secret it was that it sent, and who said so."""
 
-    async def credentials(self, email: str) -> StoredCredentials | None: ...
+    begun: float
+    login: str = ""
+    secret: str | None = field(default=None, repr=False)
+    account: str = ""
+    source: str = SQL
 
 
 class Login:
     """The logins of one process.
 
-    ``secret``: random bytes, the same in every process of the host (``services.secret``).
+    ``secret``: random bytes, the same in every process of the host (``services.secret``). ``sources``: those of
+    ``auth.chain`` besides ``sql``, in any order. All that it is given is closed with it, but for the directory.
     """
 
     def __init__(
@@ -69,30 +72,32 @@ class Login:
         *,
         hostname: str,
         secret: bytes,
+        sources: Sequence[PasswordSource] = (),
+        tokens: TokenSource | None = None,
+        guard: Guard | None = None,
         clock: Clock | None = None,
         failure_seconds: float = FAILURE_SECONDS,
     ) -> None:
-        self._accounts = accounts
-        self._plain_crypt = settings.plain_crypt
-        self._trusted = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
-        self._peers: dict[str, bool] = {}
+        self._chain = Chain(accounts, settings, sources, secret=secret, clock=clock or SystemClock())
+        self._offers = Offers(settings, has_tokens=tokens is not None)
+        self._tokens = tokens
+        self._guard = guard
         self._hostname = hostname
         self._secret = secret
-        self._offered = settings.mechanisms
         self._failure_seconds = failure_seconds
-        self._recent = RecentLogins(clock or SystemClock())
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
-        self._waiting = 0
+        self._sent: WeakKeyDictionary[ServerMechanism, str] = WeakKeyDictionary()  # tokens that were not good
         passwords.keep_memory_low()
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        await self._chain.close()
+        if self._tokens is not None:
+            await self._tokens.close()
+        if self._guard is not None:
+            await self._guard.close()
 
     def mechanisms(self, peer: Peer) -> tuple[str, ...]:
-        """What to offer a client: nothing in clear from afar, nor what needs more than its connection has."""
-        if not peer.is_tls and not self._trusts(peer.address):
-            return ()
-        return tuple(name for name in self._offered if _can_use(peer, name))
+        """What to offer a client."""
+        return self._offers.mechanisms(peer)
 
     def start(self, name: str, peer: Peer) -> ServerMechanism | None:
         """An exchange by the mechanism of that name; None where it is not offered."""
@@ -106,170 +111,112 @@ class Login:
 
         Raises ``TryLater``; the exchange is over then too.
         """
-        deadline = self._failure_deadline()
+        attempt = _Attempt(asyncio.get_running_loop().time())
         while True:
             match step:
-                case NeedCredentials():
-                    step = exchange.credentials(await self._credentials(step))
-                case NeedVerify():
-                    step = exchange.verified(await self._is_right(step.login, step.password, step.authzid))
-                case NeedToken():
-                    step = exchange.verified_as(None)
-                case NeedAccount():
-                    step = exchange.verified(await self._stored(step.login, "") is not None)
                 case Challenge():
                     return step
                 case Success():
-                    return Success(self._succeeded(step.login, peer))
+                    return Success(self._succeeded(attempt, step.login, peer))
                 case Failure():
-                    await self._failed(exchange.login, peer, step.reason, deadline)
+                    attempt.login = exchange.login
+                    if exchange in self._sent:
+                        attempt.source, attempt.secret = ISSUER, self._sent.pop(exchange)
+                    await self._failed(attempt, peer, step.reason)
                     return step
                 case _:
-                    assert_never(step)
+                    step = await self._answer(exchange, step, attempt, peer)
 
     async def verify(self, login: str, password: str, peer: Peer) -> str | None:
         """The account's address where the password is right, or None. Raises ``TryLater``."""
-        deadline = self._failure_deadline()
-        if await self._is_right(login, password):
-            return self._succeeded(login, peer)
-        await self._failed(login, peer, "wrong login or password", deadline)
+        attempt = _Attempt(asyncio.get_running_loop().time(), login)
+        if await self._check(attempt, login, password, "", peer):
+            return self._succeeded(attempt, login, peer)
+        await self._failed(attempt, peer, WRONG.reason)
         return None
 
-    async def _is_right(self, login: str, password: str, authzid: str = "") -> bool:
-        stored = await self._stored(login, authzid)
-        if stored is not None:
-            if self._recent.has(stored, password):
-                return True
-            if await self._in_thread(self._matches, stored, password):
-                self._recent.add(stored, password)
-                return True
-        if stored is None or stored.clear or not stored.argon2id:
-            await self._in_thread(passwords.verify_nothing, password)
-        return False
+    async def _answer(
+        self,
+        exchange: ServerMechanism,
+        step: NeedCredentials | NeedVerify | NeedToken | NeedAccount,
+        attempt: _Attempt,
+        peer: Peer,
+    ) -> Step:
+        """What a mechanism asks for."""
+        match step:
+            case NeedVerify():
+                verified = await self._check(attempt, step.login, step.password, step.authzid, peer)
+                return exchange.verified(verified is not None)
+            case NeedCredentials():
+                await self._admit(step.login, peer)
+                return exchange.credentials(await self._chain.credentials(step, peer))
+            case NeedToken():
+                await self._admit(step.login, peer)
+                account = await self._token_account(step, peer)
+                if account is None:
+                    self._sent[exchange] = step.token
+                attempt.source, attempt.account = ISSUER, account or ""
+                return exchange.verified_as(account)
+            case NeedAccount():
+                await self._admit(step.login, peer)
+                attempt.source, attempt.secret = CERTIFICATE, ""
+                return exchange.verified(await self._chain.exists(step.login))
+            case _:
+                assert_never(step)
 
-    def _matches(self, stored: StoredCredentials, password: str) -> bool:
-        """``clear``, which an operator may have filled by hand, wins over our own table's hashes."""
-        secret = stored.clear
-        if not secret and stored.argon2id:
-            secret = "{ARGON2ID}" + stored.argon2id
-        elif not secret and stored.scram_sha256:
-            secret = "{SCRAM-SHA-256}" + stored.scram_sha256
+    async def _check(self, attempt: _Attempt, login: str, password: str, authzid: str, peer: Peer) -> Verified | None:
+        attempt.login, attempt.secret, attempt.source = login, password, self._chain.name
+        await self._admit(login, peer)
         try:
-            return passwords.verify(secret, password, plain_crypt=self._plain_crypt and secret == stored.clear)
-        except passwords.BadStoredPassword as error:
-            log.warning("stored-password-unusable", account=stored.email, reason=str(error))
-            return False
+            verified = await self._chain.check(login, password, authzid, peer)
+        except Unanswered as error:
+            await self._pause(attempt, peer, is_counted=error.is_wrong)
+            raise
+        if verified is not None:
+            if not verified.is_recent:
+                await self._admit(login, peer)  # of many guesses at once, one that is right comes too late as well
+            attempt.account, attempt.source = verified.account, verified.source
+        return verified
 
-    async def _credentials(self, asked: NeedCredentials) -> Credentials | None:
-        stored = await self._stored(asked.login, asked.authzid)
-        clear = passwords.clear_password(stored.clear, plain_crypt=self._plain_crypt) if stored else None
-        if asked.kind in ("plain", "cram-md5"):
-            return Credentials(plain=clear)
-        if asked.kind == "scram-sha-1":
-            salt = fake_salt(asked.login, self._secret)
-            keys = await self._in_thread(ScramKeys.derive, clear or "-", salt, ITERATIONS, "sha1")
-            return Credentials(scram_sha1=keys if clear else None)
-        # Only accounts with a readable password need this, but then how long it takes would tell which do.
-        derived = await self._in_thread(ScramKeys.derive, clear or "-", fake_salt(asked.login, self._secret))
-        if clear is not None:
-            return Credentials(scram_sha256=derived)
-        return Credentials(scram_sha256=_kept_keys(stored)) if stored else None
+    async def _token_account(self, step: NeedToken, peer: Peer) -> str | None:
+        """Whose token that is, if that one may log in."""
+        account = await self._tokens.check(step.token, step.login) if self._tokens is not None else None
+        if not account or not await self._chain.may_log_in(lookup_key(account), peer):
+            return None
+        return lookup_key(account)
 
-    async def _stored(self, login: str, authzid: str) -> StoredCredentials | None:
-        """What is stored for an account that may log in, and for whom it asks to."""
+    async def _admit(self, login: str, peer: Peer) -> None:
+        if self._guard is not None:
+            await self._guard.admit(peer.address, lookup_key(login))
+
+    def _succeeded(self, attempt: _Attempt, login: str, peer: Peer) -> str:
         key = lookup_key(login)
-        try:
-            key.encode()
-        except UnicodeEncodeError:  # octets that were no UTF-8: no account is called that
-            return None
-        stored = await self._accounts.credentials(key)
-        if stored is None or not stored.enabled or (authzid and lookup_key(authzid) != key):
-            return None
-        return stored
+        account = attempt.account or key
+        if self._guard is not None:
+            self._guard.succeeded(peer.address, key)
+        self._chain.recent.add_place(peer.address, key)
+        log.info("login", protocol=peer.protocol, account=account, peer=peer.address, source=attempt.source)
+        return account
 
-    async def _in_thread(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        if self._waiting >= MAX_WAITING:
-            raise TryLater("too many logins wait for their password to be checked")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-        finally:
-            self._waiting -= 1
+    async def _failed(self, attempt: _Attempt, peer: Peer, reason: str) -> None:
+        log.info(
+            "login-failed",
+            protocol=peer.protocol,
+            login=attempt.login[:255],
+            peer=peer.address,
+            reason=reason,
+            source=attempt.source,
+        )
+        # What is malformed was no guess.
+        await self._pause(attempt, peer, is_counted=reason == WRONG.reason)
 
-    def _trusts(self, peer: str) -> bool:
-        known = self._peers.get(peer)
-        if known is None:
-            if len(self._peers) >= _MAX_PEERS:
-                self._peers.clear()
-            known = self._peers[peer] = self._is_trusted(peer)
-        return known
-
-    def _is_trusted(self, peer: str) -> bool:
-        if peer == "unix":
-            return True
-        try:
-            address = ip_address(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
-
-    def _failure_deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._failure_seconds
-
-    def _succeeded(self, login: str, peer: Peer) -> str:
-        email = lookup_key(login)
-        log.info("login", protocol=peer.protocol, account=email, peer=peer.address)
-        return email
-
-    async def _failed(self, login: str, peer: Peer, reason: str, deadline: float) -> None:
-        log.info("login-failed", protocol=peer.protocol, login=login[:255], peer=peer.address, reason=reason)
-        await asyncio.sleep(deadline - asyncio.get_running_loop().time())
-
-
-class RecentLogins:
-    """Passwords that were right a short while ago, so that the next login needn't pay for the hash again.
-
-    Kept as keyed hashes, over what was stored then as well; the key lives and dies with the process.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._key = secrets.token_bytes(32)
-        self._expiries: dict[bytes, float] = {}  # oldest first
-
-    def has(self, stored: StoredCredentials, password: str) -> bool:
-        return self._expiries.get(self._digest(stored, password), 0.0) > self._clock.monotonic()
-
-    def add(self, stored: StoredCredentials, password: str) -> None:
-        now = self._clock.monotonic()
-        digest = self._digest(stored, password)
-        self._expiries.pop(digest, None)
-        self._expiries[digest] = now + RECENT_SECONDS
-        while len(self._expiries) > _MAX_RECENT or next(iter(self._expiries.values())) <= now:
-            del self._expiries[next(iter(self._expiries))]
-
-    def __len__(self) -> int:
-        return len(self._expiries)
-
-    def _digest(self, stored: StoredCredentials, password: str) -> bytes:
-        text = repr((stored.email, stored.clear, stored.scram_sha256, stored.argon2id, password))
-        return hashlib.blake2b(text.encode(), key=self._key, digest_size=32).digest()
-
-
-def _can_use(peer: Peer, mechanism: str) -> bool:
-    """Whether the client's connection has what the mechanism works with."""
-    if mechanism == "EXTERNAL":
-        return bool(peer.certificate_emails)
-    if mechanism == "APOP":
-        return peer.protocol == "pop3"
-    return not mechanism.endswith("-PLUS") or bool(peer.channel_bindings)
-
-
-def _kept_keys(stored: StoredCredentials) -> ScramKeys | None:
-    if stored.clear:
-        return passwords.scram_keys(stored.clear)
-    try:
-        return ScramKeys.parse(stored.scram_sha256) if stored.scram_sha256 else None
-    except ValueError as error:
-        log.warning("stored-password-unusable", account=stored.email, reason=str(error))
-        return None
+    async def _pause(self, attempt: _Attempt, peer: Peer, *, is_counted: bool) -> None:
+        """Let the client wait for its refusal."""
+        factor, delaying = 1, contextlib.nullcontext()
+        if self._guard is not None:
+            delaying = self._guard.delaying(peer.address)
+            if is_counted:
+                factor = await self._guard.failed(peer.address, lookup_key(attempt.login), attempt.secret)
+        with delaying:
+            until = attempt.begun + self._failure_seconds * factor
+            await asyncio.sleep(until - asyncio.get_running_loop().time())

@@ -107,7 +107,7 @@ async def serving(make, auth: Auth | None = None, address: str = "127.0.0.1") ->
     finally:
         writer.close()
         await server.drain(5)
-        login.close()
+        await login.close()
 
 
 async def greeted(served: Served) -> list[list[str]]:

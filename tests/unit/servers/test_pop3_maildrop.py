@@ -77,7 +77,7 @@ class Host:
             return await asyncio.to_thread(talk, connect)
         finally:
             await server.drain(5.0)
-            login.close()
+            await login.close()
             store.close()
             journal.close()
             await directory.close()

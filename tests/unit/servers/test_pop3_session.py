@@ -163,7 +163,7 @@ def serve(store: Store, authority: trustme.CA) -> Callable:
             yield Served(sock.getsockname()[1], store, directory, server)
         finally:
             await server.drain(5.0)
-            login.close()
+            await login.close()
 
     def run(talk: Callable[[Served], object], auth: Auth | None = None, timeout_seconds: float = 30.0) -> object:
         async def main() -> object:

@@ -51,7 +51,7 @@ def talk(with_client: Callable[[smtplib.SMTP], object], trouble: TryLater, *mech
             return await asyncio.to_thread(run)
         finally:
             await server.drain(5.0)
-            login.close()
+            await login.close()
 
     return asyncio.run(main())
 

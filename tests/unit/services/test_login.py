@@ -18,7 +18,7 @@ from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.server import ServerMechanism
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.services import passwords
-from posthouse.services.login import RECENT_SECONDS, Login, RecentLogins
+from posthouse.services.login import Login
 from posthouse.services.passwords import new_secrets
 from posthouse.services.secret import host_secret
 
@@ -34,12 +34,20 @@ class Accounts:
     def __init__(self, *rows: StoredCredentials) -> None:
         self.rows = {row.email: row for row in rows}
         self.is_down = False
+        self.used: list[tuple[int, str]] = []
 
     async def credentials(self, email: str) -> StoredCredentials | None:
         if self.is_down:
             raise TryLater("no database server answers")
         email.encode()  # as any database driver does
         return self.rows.get(email)
+
+    async def upgrade_password(self, email: str, old_clear: str, scram_sha256: str, argon2id: str) -> None:
+        if self.rows[email].clear == old_clear:
+            self.rows[email] = replace(self.rows[email], clear="", scram_sha256=scram_sha256, argon2id=argon2id)
+
+    async def used_app_password(self, id: int, peer_address: str) -> None:  # noqa: A002
+        self.used.append((id, peer_address))
 
 
 def account(email: str = ALICE, **columns: object) -> StoredCredentials:
@@ -66,10 +74,13 @@ async def converse(login: Login, name: str, user: str, password: str) -> Success
 
 
 def run(login: Login, coroutine: Coroutine[object, object, object]) -> object:
-    try:
-        return asyncio.run(coroutine)  # type: ignore[arg-type]
-    finally:
-        login.close()
+    async def to_the_end() -> object:
+        try:
+            return await coroutine
+        finally:
+            await login.close()
+
+    return asyncio.run(to_the_end())
 
 
 @pytest.mark.parametrize("name", MECHANISMS)
@@ -193,23 +204,8 @@ def test_recent_login_ends_when_the_password_is_changed_or_the_account_disabled(
     assert run(login, attempts()) == [ALICE, None, None, None]
 
 
-def test_recent_logins_expire_and_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("posthouse.services.login._MAX_RECENT", 3)
-    clock = FakeClock()
-    recent = RecentLogins(clock)
-    for number in range(5):
-        recent.add(account(), f"password{number}")
-    assert len(recent) == 3
-    assert not recent.has(account(), "password1")
-    assert recent.has(account(), "password4")
-    clock.advance(RECENT_SECONDS)
-    assert not recent.has(account(), "password4")
-    recent.add(account(), "password5")
-    assert len(recent) == 1
-
-
 def test_too_many_waiting_logins_are_put_off(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("posthouse.services.login.MAX_WAITING", 3)
+    monkeypatch.setattr("posthouse.services.chain.MAX_WAITING", 3)
     login, _ = login_for(account(argon2id=ARGON2ID))
 
     async def flood() -> list[object]:
@@ -247,7 +243,6 @@ def test_no_mechanism_without_tls_but_from_trusted_networks(is_tls: bool, peer: 
         settings=Auth(mechanisms=MECHANISMS, trusted_networks=("127.0.0.0/8", "::1/128", "10.1.2.0/24"))
     )
     assert login.mechanisms(Peer("imap", peer, is_tls)) == (MECHANISMS if is_offered else ())
-    login.close()
 
 
 def test_cram_md5_is_only_offered_where_it_is_asked_for():
@@ -255,14 +250,12 @@ def test_cram_md5_is_only_offered_where_it_is_asked_for():
     login, _ = login_for(settings=Auth())
     assert login.mechanisms(Peer("imap", "unix", is_tls=True)) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
     assert login.start("CRAM-MD5", PEER) is None
-    login.close()
 
 
 def test_only_known_mechanisms_start():
     login, _ = login_for()
     assert isinstance(login.start("plain", PEER), ServerMechanism)
     assert login.start("GSSAPI", PEER) is None
-    login.close()
 
 
 def test_bare_crypt_string_counts_only_if_configured():

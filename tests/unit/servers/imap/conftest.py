@@ -87,7 +87,7 @@ class LiveImap:
         self._ready.set()
         await self._stop.wait()
         await server.drain(5)
-        login.close()
+        await login.close()
         store.close()
         watch.close()
         journal.close()
