@@ -4,6 +4,7 @@ import pytest
 from tests.contract.directories import with_house
 
 from posthouse.config.settings import Lookup, UsersLookup
+from posthouse.directory.queries import Kind
 
 HOSTILE = [
     "%",
@@ -139,6 +140,38 @@ def test_rows_that_can_t_be_used_are_our_trouble_and_named(database):
         assert await house.said("x@none.test") == "smtp:none.test:x@none.test"
 
     with_house(database, test)
+
+
+def test_every_question_is_answered_by_indexes(database):
+    async def test(house):
+        statements = house.directory._statements
+        keys = ["user+x@a.test", "user@a.test", "user", "@a.test"]
+        for number in range(50):  # of a few rows MariaDB rather reads all
+            await house.run(
+                "INSERT INTO posthouse_domains (domain, note, created) VALUES ({}, '', '')", f"{number}.test"
+            )
+        asked = [(Kind.USERS, keys[:2]), *((kind, keys) for kind in Kind if kind != Kind.USERS)]
+        sql, parameters = statements.find(asked)
+        for text, values in ((sql, parameters), (statements.credentials(), ["user@a.test"] * 5)):
+            assert not await scanned(house, text, values), text
+
+    with_house(database, test)
+
+
+async def scanned(house, sql, parameters):
+    """The steps of a plan that go through a whole table."""
+    if house.database.dialect == "sqlite":
+        plan = await house.database.query(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        return [row for row in plan if "SCAN" in row[3] and "CONSTANT" not in row[3]]
+    if house.database.dialect == "mysql":
+        plan = await house.database.query(f"EXPLAIN {sql}", parameters)
+        return [row for row in plan if row[3] in ("ALL", "index") and not row[2].startswith("<")]
+
+    async def explain(transaction):
+        await transaction.query("SET LOCAL enable_seqscan = off")  # these tables are small
+        return await transaction.query(f"EXPLAIN {sql}", parameters)
+
+    return [row for row in await house.database.transaction(explain) if "Seq Scan" in row[0]]
 
 
 def test_what_a_login_is_checked_against(database):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from posthouse.base.clock import SystemClock
-from posthouse.base.errors import Refused, Reply
+from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import QueuePolicy, Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
@@ -79,13 +79,13 @@ class House:
         await self.directory.close()
 
     def rows(self, table, *rows):
-        column = "domain" if table == "transport" else "email"
+        column = {"transport": "domain", "alias": "alias"}.get(table, "email")
         connection = self.directory.database.connection
         connection.executemany(f"INSERT INTO {table} ({column}, destination) VALUES (?, ?)", rows)
         self.directory._drop()
 
-    async def receive(self, address, notify=frozenset()):
-        transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), "you@elsewhere.test")
+    async def receive(self, address, notify=frozenset(), sender="you@elsewhere.test"):
+        transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), sender)
         await self.reception.add_recipient(transaction, address, notify)
         self.reception.start_content(transaction)
         self.reception.add_content(transaction, TEXT)
@@ -178,6 +178,58 @@ def test_maildirs_that_cannot_share_a_file_get_one_each(tmp_path, monkeypatch):
                 (message,) = (tmp_path / "mail/a.test" / user / "new").iterdir()
                 assert message.read_bytes().endswith(b"Subject: hi\n\nthe body\n")
                 assert os.listdir(tmp_path / "mail/a.test" / user / "tmp") == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sender", ["you@elsewhere.test", ""])
+def test_what_a_list_sends_on_comes_from_its_owner_but_a_report_still_from_nobody(tmp_path, sender):
+    async def scenario():
+        async with House(tmp_path) as house:
+            await accounts.add(house.directory, house.settings, "carol@a.test", "secret", actor=Actor("test"))
+            house.rows("alias", ("staff", "bob@a.test, far@elsewhere.test"), ("owner-staff", "carol@a.test"))
+            house.rows("virtual", ("all@a.test", "staff@mx.host.test, carol@a.test, other@elsewhere.test"))
+            await house.receive("all@a.test", frozenset({"SUCCESS"}) if sender else frozenset(), sender)
+            owner = "owner-staff@mx.host.test" if sender else ""
+            found = {}
+            for name in house.queue:
+                envelope = house.spool.load(name).envelope
+                for recipient in envelope.recipients:
+                    found[recipient.address] = (envelope.sender, recipient.notify)
+            expected = {
+                "far@elsewhere.test": (owner, frozenset()),
+                "other@elsewhere.test": (sender, frozenset({"SUCCESS"} if sender else ())),
+            }
+            if sender:
+                expected["carol@a.test"] = (sender, frozenset({"SUCCESS"}))
+            assert found == expected
+            (message,) = (tmp_path / "mail/a.test/bob/new").iterdir()
+            assert message.read_bytes().startswith(b"Return-Path: <%b>\n" % owner.encode())
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        ("/var/mail/x", "mail to a file is not delivered"),
+        ("|prog", "mail to a command is not delivered"),
+        ("x@pipe.test", "transport maildrop: is not delivered"),
+        ("bob@a.test, mbox@a.test", "is an mbox file"),
+    ],
+)
+def test_what_is_not_delivered_yet_is_told_before_it_is_taken(tmp_path, destination, said):
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("transport", ("pipe.test", "maildrop:"))
+            house.rows("alias", ("ops", destination))
+            await accounts.add(house.directory, house.settings, "mbox@a.test", "secret", actor=Actor("test"))
+            house.directory.database.connection.execute("UPDATE users SET maildir = 'm' WHERE email = 'mbox@a.test'")
+            house.directory._drop()
+            with pytest.raises(TryLater, match=said):
+                await house.receive("ops@mx.host.test")
+            with pytest.raises(TryLater, match=said):
+                await Routes(house.directory, "").route("ops@mx.host.test")
 
     asyncio.run(scenario())
 
