@@ -11,7 +11,7 @@ import pytest
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth, Settings
-from posthouse.directory.model import Resolution, StoredCredentials
+from posthouse.directory.model import AppPassword, Resolution, StoredCredentials
 from posthouse.protocols.socketmap.server import SocketmapEngine
 from posthouse.protocols.tcptable.server import TcpTableEngine
 from posthouse.runtime.server import Server
@@ -20,6 +20,7 @@ from posthouse.servers.dovecotauth import DovecotAuthService
 from posthouse.servers.lookups import LookupService
 from posthouse.servers.saslauthd import SaslauthdService
 from posthouse.services.login import Login
+from posthouse.services.passwords import new_app_password
 from posthouse.services.postfixmaps import PostfixMaps
 
 ALICE = "alice@example.test"
@@ -41,6 +42,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.fails: Exception | None = None
+        self.app_passwords: tuple[AppPassword, ...] = ()
         self.held = asyncio.Event()
         self.held.set()
 
@@ -49,7 +51,10 @@ class Accounts:
             await self.held.wait()
         if self.fails:
             raise self.fails
-        return StoredCredentials(ALICE, "secret", "", "", True) if email == ALICE else None
+        return StoredCredentials(ALICE, "secret", "", "", True, self.app_passwords) if email == ALICE else None
+
+    async def used_app_password(self, number: int, peer_address: str) -> None:
+        pass
 
     async def lookup(self, table: str, key: str) -> tuple[str, ...] | None:
         if self.fails:
@@ -242,6 +247,16 @@ async def test_saslauthd_is_asked_about_a_password(strings, answer):
     async with serving("saslauthd") as served:
         await served.say(question(*strings))
         assert await served.reader.read() == len(answer).to_bytes(2, "big") + answer
+
+
+@pytest.mark.parametrize(("service", "answer"), [("imap", b"OK"), ("smtp", b"NO"), ("sshd", b"NO")])
+@in_loop
+async def test_an_app_password_opens_what_it_is_for_and_no_shell(service, answer):
+    async with serving("saslauthd") as served:
+        password, hashed = new_app_password()
+        served.accounts.app_passwords = (AppPassword(1, "phone", frozenset({"imap", "web"}), hashed),)
+        await served.say(question(ALICE, password, service, ""))
+        assert (await served.reader.read())[2:4] == answer
 
 
 @in_loop
