@@ -1,9 +1,12 @@
 """Passwords that others know: OpenLDAP's server, the real PAM, and a whole server that asks all of them in turn."""
 
 import asyncio
+import contextlib
+import imaplib
 import os
 import shutil
 import socket
+import sqlite3
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -229,3 +232,54 @@ def test_a_unix_users_password_is_asked_of_pam_by_a_process_that_is_root(house, 
         assert ask(joe, "joe-secret") is None
     finally:
         run("usermod", "--expiredate", "", joe)
+
+
+def imap_login(house, login, password):
+    """Whether IMAP lets them in; None where it says that it can't tell now."""
+    with imaplib.IMAP4("127.0.0.1", house.ports["imap"], timeout=30) as session:
+        try:
+            session.login(login, password)
+        except imaplib.IMAP4.error as error:
+            return None if "UNAVAILABLE" in str(error) else False
+        return True
+
+
+def test_a_server_asks_sql_then_pam_then_ldap(house, joe):
+    """And a Unix user who also has a row can log in with either password."""
+    with contextlib.closing(sqlite3.connect(house.data / "posthouse.db", timeout=30)) as database, database:
+        row = (f"{joe}@mail.example.test", "joe-in-sql", f"mail.example.test/{joe}/")
+        database.execute("INSERT INTO users (email, clear, maildir) VALUES (?, ?, ?)", row)
+    assert imap_login(house, "alice@example.test", "alice-in-sql")
+    assert imap_login(house, "alice@example.test", "alice-secret")  # LDAP's
+    assert imap_login(house, "alice@example.test", "joe-secret") is False
+    assert imap_login(house, f"{joe}@mail.example.test", "joe-in-sql")
+    assert imap_login(house, f"{joe}@mail.example.test", "joe-secret")  # PAM's
+    assert imap_login(house, f"{joe}@example.test", "joe-secret") is False
+    # LDAP knows the twins, but they have no account here.
+    assert imap_login(house, "twin1@example.test", "twin-secret") is False
+    text = house.log_file.read_text()
+    assert not [secret for secret in ("alice-secret", "joe-secret", "alice-in-sql") if secret in text]
+
+
+def test_an_account_that_is_disabled_is_so_for_every_source(house):
+    house.add_account("o@example.test", "in-sql")
+    with contextlib.closing(sqlite3.connect(house.data / "posthouse.db", timeout=30)) as database, database:
+        database.execute(
+            "UPDATE users SET email = 'twin2@example.test', postfix = 'n' WHERE email = 'o@example.test'"
+        )
+    assert imap_login(house, "twin2@example.test", "twin-secret") is False
+
+
+def test_a_server_takes_an_issuers_tokens(house):
+    def log_in(token, login="alice@example.test"):
+        with imaplib.IMAP4("127.0.0.1", house.ports["imap"], timeout=30) as session:
+            message = f"n,a={login},\x01auth=Bearer {token}\x01\x01".encode()
+            try:
+                session.authenticate("OAUTHBEARER", lambda challenge: b"\x01" if challenge else message)
+            except imaplib.IMAP4.error:
+                return False
+            return True
+
+    assert log_in(house.realm.token())
+    assert not log_in(house.realm.token(exp=1))
+    assert not log_in(house.realm.token(email="bob@example.test"))
