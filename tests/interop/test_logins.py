@@ -1,9 +1,11 @@
 """Other people's clients log in, by every mechanism that they know."""
 
+import asyncio
 import hashlib
 import imaplib
 import poplib
 import smtplib
+import socket
 import sqlite3
 import ssl
 from contextlib import closing
@@ -12,8 +14,14 @@ import pytest
 import trustme
 from tests.interop.house import House, run, trusting
 
+from posthouse.config.settings import Auth
+from posthouse.directory.model import StoredCredentials
 from posthouse.protocols.sasl import client as sasl
 from posthouse.protocols.sasl.md5 import cram_md5_context
+from posthouse.protocols.smtp.server import ServerOptions
+from posthouse.runtime.server import Server
+from posthouse.servers.smtp import SmtpService
+from posthouse.services.login import Login
 
 ALICE = "alice@example.test"
 DOVECOT = "dovecot@example.test"  # her password is stored as Dovecot's {CRAM-MD5}
@@ -131,6 +139,12 @@ def test_swaks_logs_in(need, house, mechanism):
     assert " 535 5.7.8 " in run(*line, "-ap", "guess", code=28)
 
 
+def test_context_that_dovecot_stored_serves_cram_md5(curl):
+    options = ["--login-options", "AUTH=CRAM-MD5"]
+    curl("imap", *options, "-u", f"{DOVECOT}:secret")
+    curl("imap", *options, "-u", f"{DOVECOT}:guess", code=67)
+
+
 @pytest.mark.parametrize(
     ("mechanism", "options"),
     [
@@ -186,3 +200,61 @@ def test_pythons_clients_log_in(house):
     pop3 = poplib.POP3("localhost", house.ports["pop3"], timeout=30)
     assert pop3.apop(ALICE, "secret").startswith(b"+OK")
     pop3.quit()
+
+
+class Directory:
+    """alice, and her token."""
+
+    tokens = (ALICE, "t0ken"), (ALICE, "x" * 16_000)
+
+    async def credentials(self, email: str) -> StoredCredentials | None:
+        return StoredCredentials(ALICE, "", "", "", True) if email == ALICE else None
+
+    async def check(self, token: str, login: str) -> str | None:
+        return login if (login, token) in self.tokens else None
+
+    async def close(self) -> None:
+        pass
+
+
+class Reception:
+    """Nobody relays."""
+
+    def is_trusted(self, peer: str) -> bool:
+        return False
+
+
+@pytest.fixture
+def with_tokens():
+    """``with_tokens(talk)`` runs ``talk(port)`` beside a submission server of ours that takes tokens."""
+
+    async def main(talk):
+        directory, server, sock = Directory(), Server(), socket.create_server(("127.0.0.1", 0))
+        settings = Auth(mechanisms=("OAUTHBEARER", "XOAUTH2"))
+        login = Login(directory, settings, hostname="h", secret=b"k" * 32, tokens=directory, failure_seconds=0.0)
+        options = ServerOptions("mail.example.test", require_auth=True)
+        await server.listen(sock, SmtpService(options, Reception(), login, None, 30.0, is_submission=True).serve)
+        try:
+            return await asyncio.to_thread(talk, sock.getsockname()[1])
+        finally:
+            await server.drain(5.0)
+            await login.close()
+
+    return lambda talk: asyncio.run(main(talk))
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+def test_curl_logs_in_by_a_token(need, with_tokens, mechanism):
+    """RFC 7628 §4.1 to §4.3: a token that isn't good is answered by an error, that by a dummy, that by 535."""
+    program = need("curl")
+
+    def talk(port: int) -> None:
+        line = [program, "-q", "-sS", "-v", f"smtp://127.0.0.1:{port}", "--login-options", f"AUTH={mechanism}"]
+        line += ["--mail-from", ALICE, "--mail-rcpt", ALICE, "-X", "NOOP", "-u", ALICE]
+        for _, token in Directory.tokens:
+            assert "< 235 2.7.0 " in run(*line, "--oauth2-bearer", token)
+        out = run(*line, "--oauth2-bearer", "other", code=67)
+        assert "< 334 eyJzdGF0dXMi" in out
+        assert "< 535 5.7.8 " in out
+
+    with_tokens(talk)
