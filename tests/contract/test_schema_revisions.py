@@ -113,7 +113,7 @@ def test_a_migration_that_was_interrupted_anywhere_is_finished_by_the_next(serve
         settings = settings_of(database)
         with pytest.raises(TryLater, match="posthouse db"):
             asyncio.run(checked(settings))
-        asyncio.run(interrupted(settings, "0002", 1000))
+        asyncio.run(adoption.init(settings))
         assert definitions(database) == definitions(expected)
         asyncio.run(interrupted(settings, "base", statements))
         asyncio.run(adoption.move(settings, "base"))

@@ -44,10 +44,13 @@ async def check(database: Database) -> None:
     if version == NEEDED:
         return
     name = database.name
+    if version == "":
+        raise TryLater(f"{name}: its tables were not finished: 'posthouse db init' does that, or 'posthouse db "
+                       "adopt' where that was begun")  # fmt: skip
     if version is not None:
         if version > NEEDED:
             raise TryLater(f"{name}: {newer(version)}")
-        raise TryLater(f"{name} has schema {version or BASE}, this Posthouse needs {NEEDED}: 'posthouse db upgrade'")
+        raise TryLater(f"{name} has schema {version}, this Posthouse needs {NEEDED}: 'posthouse db upgrade'")
     if await tables(database):
         raise TryLater(f"{name} has tables, but not Posthouse's own: 'posthouse db adopt --dry-run' looks at them, "
                        "'posthouse db adopt' takes them over")  # fmt: skip

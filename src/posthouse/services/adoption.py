@@ -45,7 +45,8 @@ class Report:
         return (
             not self.advice
             and all(finding.severity == "note" for finding in self.findings)
-            and all(server.state == "up" for server in self.servers)
+            and all(server.state != "down" for server in self.servers)  # a replica may be read-only
+            and (not self.servers or any(server.state == "up" for server in self.servers))
         )
 
 
@@ -134,7 +135,7 @@ async def plan_move(settings: Settings, target: str = HEAD) -> Move:
     """What going to ``target`` means. Raises ``NotChanged``, ``TryLater``."""
     async with opened(settings) as database:
         current = await version.found_version(database)
-        if current is None and target != version.BASE:
+        if not current and target != version.BASE:
             await version.check(database)
         steps = plan(database.dialect, current or version.BASE, target)
         present = await version.tables(database)
