@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.lookups import Rows
+from posthouse.message.address import MAX_DOMAIN
 
 _STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^ -~]+")
@@ -44,6 +45,8 @@ class Site:
 
 def domain_names(domain: str) -> tuple[str, ...]:
     """Where ``transport`` may have a domain: itself, ``.parent.domain`` up to the top, ``*``."""
+    if len(domain) > MAX_DOMAIN:
+        return domain, "*"  # nobody's, and its parents could be thousands
     labels = domain.split(".")
     return domain, *("." + ".".join(labels[i:]) for i in range(1, len(labels))), "*"
 
