@@ -78,6 +78,11 @@ KINDS = {
             "domains are not in their ASCII form: mail and logins for them are looked up under xn--…",
             "write the domains as xn--…",
         ),
+        (
+            "broken-text",
+            "text is not in the character set that it claims: these rows can't be used",
+            "write it anew",
+        ),
         ("duplicate-route", "several rows have one key: only one of them counts", "keep one row of each"),
         ("empty-destination", "rows have no destination: they count for nothing", "give them one, or remove them"),
         (

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from posthouse.directory import destinations
 from posthouse.message.address import is_domain, parse_path, split
 from posthouse.services.passwords import split_scheme
 from posthouse.services.schemes import READABLE, BadStoredPassword, decoded
@@ -44,6 +45,8 @@ def check_key(role: str, key: str, found: Found, *, case_sensitive: str = "") ->
     """Whether the row can be found at all. ``case_sensitive`` is the collation where it tells capitals."""
     if not key.strip():
         found("empty-key")
+    elif "\ufffd" in key:
+        found("broken-text")
     elif key != key.strip() or (" " in key and '"' not in key):
         found("spaces-in-key")
     elif not split(key)[1].isascii() or (role == "transport" and not key.isascii()):
@@ -86,15 +89,18 @@ def check_destination(role: str, key: str, destination: str, expected: Expected,
     if role == "transport":
         _check_transport(key, destination, found)
     elif role != "relocated":  # whose text is only said, and may be empty
-        parts = [part for text in destination.split(",") if (part := text.strip())]
-        if not parts and ("@" in key or role == "alias"):
+        addresses = destinations.parts([destination])
+        if not addresses and ("@" in key or role == "alias"):
             found("empty-destination")
-        for part in parts:
+        elif "\ufffd" in destination:
+            found("broken-text")
+            return
+        for part in addresses:
             _check_part(role, key, part, expected, found)
 
 
 def _check_part(role: str, key: str, part: str, expected: Expected, found: Found) -> None:
-    if role == "alias" and part.startswith(("/", "|", ":", '"|', '"/')):
+    if role == "alias" and not isinstance(destinations.local(part), str):
         found("host-programs")
     elif part.startswith("@"):
         if not is_domain(part[1:].lower()):
