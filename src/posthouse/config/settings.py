@@ -180,11 +180,12 @@ class Guard:
     """Against those who guess passwords."""
 
     block_after: int = 20
-    """Failed logins from one address in ten minutes before it is shut out for a while. 0: nobody ever is."""
+    """Failed logins from one address in ten minutes before it is shut out for a while; for its network and for an
+    account it is five times as many. 0: nobody ever is."""
     block_seconds: int = 900
     """How long the first time; it doubles each time up to a day."""
     exempt_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks whose hosts are not shut out, such as a webmail's, which logs in everybody."""
+    """Networks whose hosts are neither shut out nor slowed, such as a webmail's, which logs in everybody."""
 
 
 @dataclass(frozen=True, slots=True)
