@@ -1,11 +1,23 @@
 """Domains with limits, catch-alls, alias domains and administrators, on every database."""
 
-import pytest
 from tests.contract.directories import with_house
 from tests.contract.test_changes_accounts import ROOT, add, all_of, refused
+from tests.contract.test_directory_postfixadmin import fill
 
 from posthouse.directory.model import Actor
-from posthouse.services import access, accounts, aliases, audit, domain_routes, domains, relocated, transports
+from posthouse.services import (
+    access,
+    accounts,
+    aliases,
+    app_passwords,
+    audit,
+    domain_routes,
+    domains,
+    overview,
+    relocated,
+    totp,
+    transports,
+)
 
 
 def test_a_domain_is_added_set_shown_and_removed(database):
@@ -131,24 +143,37 @@ def test_the_audit_log_is_found_by_object_domain_person_and_time(database):
     with_house(database, test)
 
 
-@pytest.mark.parametrize("schema", ["postfixadmin"])
-def test_another_programs_tables_are_not_changed(tmp_path, schema):
-    from posthouse.config.settings import Database
-    from posthouse.directory.model import Actor
-    from posthouse.directory.records import foreign_tables
-    from posthouse.directory.tables import Tables
+def test_another_programs_tables_are_not_changed_and_ours_beside_them_are(database):
+    """PostfixAdmin has a table called alias, too."""
 
-    foreign = foreign_tables(Database(schema=schema))
-
-    async def test():
-        tables = Tables(None, Actor("x"), None, foreign)
+    async def test(house):
+        await fill(house)
+        directory, settings = house.directory, house.settings
         for change in (
-            tables.add("virtual", "a", "b"),
-            tables.remove_account("a@b.test"),
-            tables.set_secrets("a@b.test", "", ""),
+            add(house, "new@a.test"),
+            accounts.set_password(directory, "bob@a.test", "new", actor=ROOT),
+            accounts.enable(directory, "bob@a.test", enabled=False, actor=ROOT),
+            accounts.forward(directory, "bob@a.test", ["x@e.test"], keep_copy=False, actor=ROOT),
+            accounts.remove(directory, settings, "bob@a.test", actor=ROOT),
+            aliases.add(directory, "x@a.test", ["bob@a.test"], actor=ROOT),
+            aliases.add(directory, "root", ["bob@a.test"], actor=ROOT),
+            domains.add(directory, "new.test", actor=ROOT),
+            domains.remove(directory, "a.test", actor=ROOT),
+            domain_routes.set_catchall(directory, "a.test", ["bob@a.test"], actor=ROOT),
+            relocated.add(directory, "x@a.test", actor=ROOT),
+            transports.add(directory, "x.test", "smtp:", actor=ROOT),
+            all_of(accounts.listing(directory, actor=ROOT)),
+            domains.listing(directory, settings, actor=ROOT),
         ):
-            assert "change it there" in await refused(change)
+            assert "another program's tables" in await refused(change)
+        await app_passwords.add(directory, "Bob@a.test", "phone", ["imap"], actor=ROOT)
+        await totp.begin(directory, "bob@a.test", actor=ROOT)
+        await domain_routes.add_admin(directory, "a.test", "bob@a.test", actor=ROOT)
+        shown = await overview.show(directory, settings, "bob@a.test", actor=ROOT)
+        assert ([one.name for one in shown.app_passwords], shown.has_totp) == (["phone"], True)
+        await domains.set_fields(directory, "a.test", enabled=False, note="x", actor=ROOT)
+        of_domain = await domains.show(directory, "a.test", actor=ROOT)
+        assert (of_domain.accounts, of_domain.admins, of_domain.settings.note) == (None, ("bob@a.test",), "x")
+        assert not (await directory.credentials("bob@a.test")).enabled
 
-    import asyncio
-
-    asyncio.run(test())
+    with_house(database, test, schema="postfixadmin")

@@ -95,7 +95,9 @@ def listing(as_json: Json = False) -> None:
         )
 
 
-def _of(number: int, limit: int | None) -> str:
+def _of(number: int | None, limit: int | None) -> str:
+    if number is None:
+        return "kept elsewhere"
     return str(number) if limit is None else f"{number} of {limit}"
 
 
@@ -112,7 +114,7 @@ def show(domain: str, as_json: Json = False) -> None:
         ("state", "enabled" if settings.enabled else "disabled: neither delivery nor login"),
         ("transport", ", ".join(found.transport) or "-"),
         ("accounts", _of(found.accounts, settings.max_accounts)),
-        ("quotas together", f"{_of(found.quota_bytes, settings.total_quota_bytes)} bytes"),
+        ("quotas together", _of(found.quota_bytes, settings.total_quota_bytes)),
         ("default quota", settings.default_quota or "none"),
         ("catch-all", ", ".join(found.catchall) or "-"),
         ("alias domains", ", ".join(found.alias_domains) or "-"),

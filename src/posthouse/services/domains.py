@@ -50,13 +50,16 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class DomainOverview:
-    """Everything about one domain. ``alias_domains`` lead to it user by user; ``quota_bytes`` are its accounts'."""
+    """Everything about one domain. ``alias_domains`` lead to it user by user; ``quota_bytes`` are its accounts'.
+
+    What another program's tables have is None, or empty.
+    """
 
     name: str
     transport: tuple[str, ...]
     settings: DomainSettings
-    accounts: int
-    quota_bytes: int
+    accounts: int | None
+    quota_bytes: int | None
     catchall: tuple[str, ...]
     alias_domains: tuple[str, ...]
     admins: tuple[str, ...]
@@ -149,15 +152,17 @@ async def show(directory: Directory, name: str, *, actor: Actor) -> DomainOvervi
 
     async def work(tables: "Tables") -> DomainOverview:
         await check_there(tables, domain)
-        sizes = await tables.quotas(domain)
-        leading = await tables.leading_to("virtual", f"@{domain}")
+        sizes = await tables.quotas(domain) if tables.are_ours("users") else None
+        routes = await tables.destinations("transport", domain) if tables.are_ours("transport") else []
+        leading = await tables.leading_to("virtual", f"@{domain}") if tables.are_ours("virtual") else []
+        catchall = await tables.destinations("virtual", f"@{domain}") if tables.are_ours("virtual") else []
         return DomainOverview(
             domain,
-            tuple(await tables.destinations("transport", domain)),
+            tuple(routes),
             await tables.domain_settings(domain),
-            len(sizes),
-            sum(quotas.quota_bytes(quota) or 0 for quota in sizes.values()),
-            tuple(await tables.destinations("virtual", f"@{domain}")),
+            None if sizes is None else len(sizes),
+            None if sizes is None else sum(quotas.quota_bytes(quota) or 0 for quota in sizes.values()),
+            tuple(catchall),
             tuple(sorted({row.key.lower()[1:] for row in leading if row.key.startswith("@")})),
             tuple(email for email, _ in await tables.admins(domain)),
         )

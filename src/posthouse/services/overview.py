@@ -40,9 +40,9 @@ async def show(directory: Directory, settings: Settings, address: str, *, actor:
 
     async def work(tables: "Tables") -> Overview:
         account = await existing(tables, key)
-        is_ours = "users" not in tables.foreign
-        leading = await tables.leading_to("virtual", key) if "virtual" not in tables.foreign else []
-        forward = await tables.destinations("virtual", key) if "virtual" not in tables.foreign else []
+        is_ours = tables.are_ours("users")
+        leading = await tables.leading_to("virtual", key) if tables.are_ours("virtual") else []
+        forward = await tables.destinations("virtual", key) if tables.are_ours("virtual") else []
         return Overview(
             account,
             mail_path(settings, account)[0],

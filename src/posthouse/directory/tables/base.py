@@ -36,12 +36,17 @@ class Rows:
         self.resolver = resolver
         self.foreign = foreign
 
-    def check_ours(self, *tables: str) -> None:
-        """Raises ``NotChanged`` where one of these is another program's."""
-        for table in tables:
-            if table in self.foreign:
-                what = "the accounts are" if table == "users" else f"what {table} says is"
-                raise NotChanged(f"{what} in another program's tables (database.schema): change it there")
+    def are_ours(self, table: str) -> bool:
+        """Whether the rows of one of the five are where our own tables are."""
+        return table not in self.foreign
+
+    def check_ours(self, table: str) -> None:
+        """Raises ``NotChanged`` where that is another program's."""
+        if table in self.foreign:
+            what = "accounts are" if table == "users" else f"what is in {table} elsewhere is"
+            raise NotChanged(
+                f"{what} kept in another program's tables (see [database]): look there, and change it there"
+            )
 
     async def rows_of(self, table: Table, keys: Iterable[str]) -> Sequence[tuple[Any, ...]]:
         """All columns of the rows that one of the classic tables has for ``keys``, oldest first."""
