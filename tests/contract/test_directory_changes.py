@@ -95,6 +95,8 @@ def test_what_is_known_is_told_while_no_server_answers(database, request):
         assert (await house.said("eve@a.test")).startswith("451")
         with pytest.raises(TryLater):
             await house.directory.change(ROOT, add_alias)
+        house.clock.seconds += 1
+        assert await house.said("bob@a.test") == "a/bob/"
         server.start()
         async with asyncio.timeout(30):
             while (await house.said("eve@a.test")).startswith("451"):

@@ -177,7 +177,6 @@ class Directory:
             return
         if len(self._used) > CACHE_WEIGHT:
             self._used.clear()
-        self._used[id] = now + _USED_SECONDS
         used, hour_ago = _time(), _time(-_USED_SECONDS)
         marks = [PLACEHOLDERS[self.database.dialect](number) for number in range(1, 5)]
         await self.database.run(
@@ -185,6 +184,7 @@ class Directory:
             f" WHERE id = {marks[2]} AND last_used < {marks[3]}",
             (used, peer_address[:64], id, hour_ago),
         )
+        self._used[id] = now + _USED_SECONDS
 
     # Other programs
 
@@ -237,10 +237,11 @@ class Directory:
                 raise RuntimeError("a change without an audit row")
             return result
 
-        try:
-            return await self.database.transaction(run)
-        finally:
-            self._changed()
+        # After a failure nothing is dropped: no server may be there, and what is known is all there is. Where a change
+        # was made and only the answer was lost, the version tells.
+        result = await self.database.transaction(run)
+        self._changed()
+        return result
 
     async def read(self, work: "Callable[[Tables], Awaitable[T]]") -> T:
         """What ``work(tables)`` returns, from one moment's rows. Raises ``TryLater``."""
