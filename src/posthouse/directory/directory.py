@@ -237,7 +237,7 @@ class Directory:
                 raise RuntimeError("a change without an audit row")
             return result
 
-        # After a failure nothing is dropped: where no server is there, what is known is all there is. Where the change
+        # After a failure nothing is dropped: while no server answers, what is known is all there is. Where a change
         # was made and only the answer was lost, the version tells.
         result = await self.database.transaction(run)
         self._changed()
