@@ -70,4 +70,5 @@ def test_who_guesses_is_shut_out_until_the_operator_lets_them_in(server):
     assert f"address {ATTACKER}: 3 failures forgotten" in server.cli("guard", "clear", ATTACKER).stdout
     assert submit(server, ATTACKER, "secret")[0] == 235
     assert len([line for line in server.log if line["event"] == "guard-blocked"]) == 1
+    assert {line["level"] for line in server.log if "shut out" in line.get("reason", "")} == {"info"}
     assert "guess1" not in server.log_file.read_text()

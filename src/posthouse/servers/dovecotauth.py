@@ -24,6 +24,7 @@ from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers import programs
+from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 
 IDLE_SECONDS = 86_400.0
@@ -137,7 +138,8 @@ class DovecotAuthSession:
         try:
             outcome = await self._service.login.authenticate(mechanism, mechanism.step(response), peer)
         except PosthouseError as error:
-            log.warning("login-unavailable", protocol=peer.protocol, peer=peer.address, reason=error.reason)
+            tell = log.info if isinstance(error, ShutOut) else log.warning
+            tell("login-unavailable", protocol=peer.protocol, peer=peer.address, reason=error.reason)
             self._fail_for_now(id, error.reply.text)
         except Exception:  # noqa: BLE001 - a bug of ours is a failure of ours
             trace = new_trace_id()

@@ -39,6 +39,7 @@ from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.peer import is_sasl, peer
+from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 from posthouse.store.fetch import Message
 from posthouse.store.maildroplock import MaildropLock
@@ -317,7 +318,7 @@ class Pop3Session:
 
     def _log_refusal(self, event: Event, error: PosthouseError) -> None:
         command, peer = type(event).__name__.lower(), self._connection.peer
-        if isinstance(error, Refused):
+        if isinstance(error, Refused | ShutOut):
             log.info("pop3-refused", account=self._account, peer=peer, command=command, reason=error.reason)
         else:
             log.warning("pop3-unavailable", account=self._account, peer=peer, command=command, reason=error.reason)

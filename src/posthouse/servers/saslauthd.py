@@ -13,6 +13,7 @@ from posthouse.protocols.saslauthd.server import Question, SaslauthdEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers import programs
+from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 
 QUESTION_SECONDS = 30.0
@@ -53,7 +54,8 @@ class SaslauthdService:
         try:
             account = await self.login.verify(login, question.password, peer)
         except PosthouseError as error:
-            log.warning("login-unavailable", protocol=question.service, peer=peer.address, reason=error.reason)
+            tell = log.info if isinstance(error, ShutOut) else log.warning
+            tell("login-unavailable", protocol=question.service, peer=peer.address, reason=error.reason)
             engine.refuse(_TEMPORARY + error.reply.text)
         except Exception:  # noqa: BLE001 - a bug of ours is a failure of ours
             trace = new_trace_id()

@@ -32,6 +32,7 @@ from posthouse.protocols.smtp.server import ServerOptions, SmtpServerEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.peer import is_sasl, peer
+from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 from posthouse.services.reception import Client, Reception, Transaction
 
@@ -175,7 +176,8 @@ class SmtpSession:
         try:
             step = await login.authenticate(mechanism, mechanism.step(response), self._peer)
         except PosthouseError as error:
-            log.warning("login-unavailable", peer=self._peer.address, reason=error.reason)
+            tell = log.info if isinstance(error, ShutOut) else log.warning
+            tell("login-unavailable", peer=self._peer.address, reason=error.reason)
             says_when = error.reply.status == LOGIN_LATER and 400 <= error.reply.code < 500
             self._engine.auth_failure(error.reply if says_when else AUTH_UNAVAILABLE)
             return

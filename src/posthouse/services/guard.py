@@ -49,6 +49,10 @@ _MAX_NAME = 255
 T = TypeVar("T")
 
 
+class ShutOut(TryLater):
+    """Too many failures. No trouble of ours: the log has had its warning when it began."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a login comes from: the name of its address, and what to count it under. None: an exempt one."""
@@ -93,14 +97,14 @@ class Guard:
     # Before a login
 
     async def admit(self, address: str, account: str) -> None:
-        """Raises ``TryLater`` where nobody may log in from there, or not as that account."""
+        """Raises ``ShutOut`` where nobody may log in from there, or not as that account."""
         free = self._free.get((address, account))
         if free is not None and free[0] > self._clock.monotonic():
             return
         origin = self.origin(address)
         if self._delayed.get(origin.address, 0) >= MAX_DELAYED:
-            raise TryLater(
-                f"{origin.address}: {MAX_DELAYED} refusals wait already",
+            raise ShutOut(
+                f"{origin.address[2:]}: {MAX_DELAYED} refusals wait already",
                 Reply(454, "4.7.0", "Too many failed logins from your address: try again in a moment"),
             )
         await self._look(origin, (address, account), account)
@@ -337,11 +341,11 @@ def _pair_key(origin: Origin, account: str) -> str:
     return f"p {origin.name} {_account_key(account)[2:]}"
 
 
-def _shut_out(counter: Counter, now: float) -> TryLater:
+def _shut_out(counter: Counter, now: float) -> ShutOut:
     minutes = ceil((counter.blocked_until - now) / 60)
     whom = "for this account" if counter.kind == "u" else "from your address"
     text = f"Too many failed logins {whom}: try again in {minutes} minute{'s' if minutes != 1 else ''}"
-    return TryLater(f"{KINDS[counter.kind]} {counter.name} is shut out", Reply(454, "4.7.0", text))
+    return ShutOut(f"{KINDS[counter.kind]} {counter.name} is shut out", Reply(454, "4.7.0", text))
 
 
 def is_current(counter: Counter, now: float) -> bool:

@@ -8,12 +8,14 @@ from tests.unit.services.test_login import ALICE, ARGON2ID, SCRAM, Accounts, acc
 
 from posthouse.base.clock import FakeClock
 from posthouse.base.errors import TryLater
-from posthouse.config.settings import Auth
+from posthouse.config.settings import Auth, Settings
 from posthouse.config.settings import Guard as Limits
-from posthouse.directory.model import AppPassword, StoredCredentials
+from posthouse.directory.directory import Directory
+from posthouse.directory.model import Actor, AppPassword, StoredCredentials
 from posthouse.protocols.sasl.md5 import cram_md5_context
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
+from posthouse.services import app_passwords, passwords
 from posthouse.services.guard import Guard
 from posthouse.services.login import Login
 from posthouse.services.passwords import new_app_password
@@ -355,3 +357,35 @@ def test_log_names_who_said_so(tmp_path, capsys: pytest.CaptureFixture[str]):
     assert "source" in right
     assert "ldap" in right
     assert "sql,ldap" in wrong
+
+
+def test_use_of_an_app_password_and_a_better_hash_reach_the_directory(tmp_path):
+    """Against a real database: the faces that the fake above has are the directory's own."""
+    settings = Settings(hostname="mail.example.test", data_dir=str(tmp_path), auth=Auth(upgrade_passwords=True))
+    old = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
+
+    async def work() -> None:
+        directory = Directory(settings)
+        await directory.open()
+        columns = "(email, clear, maildir, postfix)"
+        directory.database.connection.execute(  # type: ignore[attr-defined]
+            f"INSERT INTO users {columns} VALUES (?, ?, 'example.test/alice/', 'y')", (ALICE, old)
+        )
+        directory.database.connection.commit()  # type: ignore[attr-defined]
+        actor = Actor("test")
+        app_password = await app_passwords.add(directory, ALICE, "phone", ["imap"], actor=actor)
+        login = Login(directory, settings.auth, hostname="mail.example.test", secret=b"k" * 32)
+        try:
+            assert await login.verify(ALICE, app_password, IMAP) == ALICE
+            assert await login.verify(ALICE, "secret", IMAP) == ALICE
+        finally:
+            await login.close()
+        (used,) = await app_passwords.listing(directory, ALICE, actor=actor)
+        assert used.last_peer == IMAP.address
+        stored = await directory.credentials(ALICE)
+        assert stored is not None
+        assert stored.clear == ""
+        assert passwords.verify("{ARGON2ID}" + stored.argon2id, "secret")
+        await directory.close()
+
+    asyncio.run(work())

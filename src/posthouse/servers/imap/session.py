@@ -24,6 +24,7 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.handlers import HANDLERS
 from posthouse.servers.peer import is_sasl, peer
+from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 from posthouse.store.account import AccountStore
 from posthouse.store.errors import NoSuchMailbox
@@ -145,7 +146,7 @@ class ImapSession:
 
     def _log_failure(self, command: Command, error: PosthouseError) -> None:
         name, peer = type(command).__name__.lower(), self.connection.peer
-        if isinstance(error, Refused):
+        if isinstance(error, Refused | ShutOut):
             log.info("imap-refused", login=self.login, peer=peer, command=name, reason=error.reason)
         else:
             log.warning("imap-unavailable", login=self.login, peer=peer, command=name, reason=error.reason)
