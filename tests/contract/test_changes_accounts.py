@@ -6,6 +6,7 @@ import pytest
 from tests.contract.directories import with_house
 
 from posthouse.base.errors import Refused
+from posthouse.config.settings import Database, Settings
 from posthouse.directory.model import Actor
 from posthouse.services import accounts, aliases, app_passwords, audit, domains, overview, passwords, totp
 from posthouse.services.changes import NotChanged
@@ -215,3 +216,19 @@ def test_accounts_of_a_disabled_domain_get_no_mail(database):
         assert await house.goes_to("bob@a.test") == ["a.test/bob/"]
 
     with_house(database, test)
+
+
+def test_what_an_old_tables_character_set_does_not_have_is_refused(mariadb, tmp_path):
+    """Adopted tables are often latin1."""
+
+    async def test(house):
+        await house.run("ALTER TABLE users CONVERT TO CHARACTER SET latin1")
+        assert "can't hold that" in await refused(add(house, "bob@a.test", name="\u0416"))
+        assert "can't hold that" in await refused(add(house, "\u0436@a.test"))
+        assert "no such account" in await refused(
+            accounts.remove(house.directory, house.settings, "\u0436@a.test", actor=ROOT)
+        )
+        assert (await add(house, "bob@a.test", name="B\xf6b")).name == "B\xf6b"
+
+    settings = Settings(hostname="mail.example.test", data_dir=str(tmp_path), database=Database(url=mariadb.url))
+    with_house(settings, test)

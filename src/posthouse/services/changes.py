@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from posthouse.directory.directory import Directory
 from posthouse.directory.errors import NotChanged
+from posthouse.directory.failures import Inexpressible
 from posthouse.directory.model import Actor
 from posthouse.directory.records import START, Cursor
 from posthouse.message.address import is_domain, lookup_key, parse_path, to_ascii
@@ -33,6 +34,8 @@ async def make(directory: Directory, actor: Actor, work: "Callable[[Tables], Awa
         return await directory.change(actor, work)
     except IntegrityError as error:
         raise NotChanged(f"the database has something like it already: {error.orig}") from None
+    except Inexpressible as error:
+        raise NotChanged(f"the database can't hold that: {error}") from None
 
 
 async def pages(

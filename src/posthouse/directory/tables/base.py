@@ -17,6 +17,7 @@ from posthouse.directory import schema
 from posthouse.directory.database import Row as DatabaseRow
 from posthouse.directory.database import Transaction
 from posthouse.directory.errors import NotChanged
+from posthouse.directory.failures import Inexpressible
 from posthouse.directory.model import Actor
 from posthouse.directory.records import START, Cursor, text
 from posthouse.directory.resolution import Resolver
@@ -54,10 +55,20 @@ class Rows:
         wanted = set(keys)
         found: list[tuple[Any, ...]] = []
         for few in chunks(sorted(wanted)):
-            statement = select(column, *table.c).where(self.folded(column).in_(few)).order_by(table.c.id)
-            rows = await self.transaction.execute(statement)
-            found += [tuple(row[1:]) for row in rows if text(row[0]).lower() in wanted]
+            found += [
+                tuple(row[1:]) for row in await self._find(table, column, few) if text(row[0]).lower() in wanted
+            ]
         return found
+
+    async def _find(self, table: Table, column: ColumnElement[Any], keys: Sequence[str]) -> Sequence[DatabaseRow]:
+        statement = select(column, *table.c).where(self.folded(column).in_(keys)).order_by(table.c.id)
+        try:
+            return await self.transaction.execute(statement)
+        except Inexpressible:
+            # No row has what the table's character set doesn't; the other keys may have some.
+            if len(keys) == 1:
+                return []
+            return [row for key in keys for row in await self._find(table, column, [key])]
 
     async def page(
         self, table: Table, columns: Sequence[ColumnElement[Any]], after: Cursor, limit: int, domain: str = ""
