@@ -98,6 +98,7 @@ class Guard:
 
     async def admit(self, address: str, account: str) -> None:
         """Raises ``ShutOut`` where nobody may log in from there, or not as that account."""
+        account = account[:_MAX_NAME]
         free = self._free.get((address, account))
         if free is not None and free[0] > self._clock.monotonic():
             return
@@ -124,7 +125,7 @@ class Guard:
             if blocked and self._is_at_home(file, origin, name[2:], now):
                 blocked = [one for one in blocked if one.key == origin.address]
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:  # which passes, and is not waited for here
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # which passes, and is not waited for here
                 self._failed(error)
             return
         except sqlite3.Error as error:
@@ -147,13 +148,14 @@ class Guard:
 
         ``password``: what was wrong, where it is known: the same again and again counts once.
         """
+        account = account[:_MAX_NAME]
         origin = self.origin(address)
         name, pair = _account_key(account), _pair_key(origin, account)
         limits = {name: self._many}
         if not origin.is_exempt:
             limits |= {origin.address: self._one, **dict.fromkeys(origin.networks, self._many)}
         mark = self._mark(name, password) if password is not None else b""
-        attempt = Attempt(limits, name, pair, origin.address or name, account[:_MAX_NAME], mark)
+        attempt = Attempt(limits, name, pair, origin.address or name, name[2:], mark)
         outcome = await self._in_thread(self._count, attempt, origin)
         self._free.pop((address, account), None)
         if outcome is None:
@@ -188,6 +190,7 @@ class Guard:
 
     def succeeded(self, address: str, account: str) -> None:
         """After a login: forgive its failures, remember where it was from. Waits for nothing."""
+        account = account[:_MAX_NAME]
         asked = (address, account)
         _, has_failed = self._free.get(asked, (0.0, False))
         if has_failed:
@@ -334,7 +337,7 @@ def units(address: str) -> tuple[str, str]:
 
 
 def _account_key(account: str) -> str:
-    return "u " + account[:_MAX_NAME].encode("utf-8", "replace").decode()
+    return "u " + account.encode("utf-8", "replace").decode()
 
 
 def _pair_key(origin: Origin, account: str) -> str:

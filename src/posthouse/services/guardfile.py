@@ -179,7 +179,7 @@ class GuardFile:
         with self._transaction():
             self._connection.execute("REPLACE INTO known VALUES (?, ?, ?)", (account, address, now))
             self._connection.execute(_ELSEWHERE, (account, MAX_KNOWN_PLACES))
-            self._untidy -= 1
+            self._tidy(now)
 
     def all(self) -> list[Counter]:
         """Every counter but the pairs'."""
@@ -200,7 +200,7 @@ class GuardFile:
             self._connection.executemany("DELETE FROM counters WHERE key = ?", [(key,) for key in gone])
 
     def _tidy(self, now: float) -> None:
-        """Every so often, and with the first failure that this process counts."""
+        """Every so often, and with the first change that this process makes."""
         self._untidy += 1
         if self._untidy < _TIDY_EVERY:
             return

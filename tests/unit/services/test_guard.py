@@ -368,6 +368,30 @@ def test_places_of_an_account_are_bounded(tmp_path: Path):
         assert file.is_known(ALICE, "192.0.2.5", 2000.0)
 
 
+def test_places_are_bounded_all_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guardfile, "MAX_KNOWN_ROWS", 10)
+    monkeypatch.setattr(guardfile, "_TIDY_EVERY", 1)
+    with closing(GuardFile(f"{tmp_path}/guard.db")) as file:
+        for number in range(15):
+            file.know(f"user{number}@example.test", HERE, 1000.0 + number)
+        known = [file.is_known(f"user{number}@example.test", HERE, 2000.0) for number in range(15)]
+    assert known == [False] * 5 + [True] * 10
+
+
+def test_login_of_any_length_and_octets_is_counted(door):
+    it = door()
+
+    async def work() -> None:
+        for login in ("x" * 100_000, "\udcff\0 \n", ""):
+            await it.fail(account=login)
+            assert await it.is_open(account=login)
+        await it.fail(account="\udcff")
+        assert not await it.is_open(account="x" * 100_000)
+
+    run(it, work)
+    assert Path(it.path).stat().st_size < 100_000
+
+
 def test_file_has_no_password_and_is_for_its_owner(door):
     it = door()
 

@@ -12,10 +12,11 @@ from posthouse.config.settings import Auth, Settings
 from posthouse.config.settings import Guard as Limits
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor, AppPassword, StoredCredentials
+from posthouse.protocols.sasl.credentials import ScramKeys
 from posthouse.protocols.sasl.md5 import cram_md5_context
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
-from posthouse.services import app_passwords, passwords
+from posthouse.services import app_passwords, chain, passwords
 from posthouse.services.guard import Guard
 from posthouse.services.login import Login
 from posthouse.services.passwords import new_app_password
@@ -219,6 +220,23 @@ def test_stored_context_serves_cram_md5():
         return [await converse(login, name, ALICE, "secret") for name in ("CRAM-MD5", "PLAIN")]
 
     assert run(login, both()) == [Success(ALICE), Success(ALICE)]
+
+
+def test_scram_of_a_readable_password_is_work_only_where_nobody_has_been(monkeypatch: pytest.MonkeyPatch):
+    """How long a challenge takes tells strangers nothing; those who come back need not pay for that."""
+    derived: list[str] = []
+    real = ScramKeys.derive
+    monkeypatch.setattr(chain.ScramKeys, "derive", lambda *args: derived.append(args[0]) or real(*args))
+    login, _ = login_for(account(clear="secret"), account(BOB, scram_sha256=SCRAM))
+
+    async def attempts() -> list[int]:
+        counts: list[int] = []
+        for name in (ALICE, ALICE, BOB, BOB, "nobody@example.test", "nobody@example.test"):
+            await converse(login, "SCRAM-SHA-256", name, "secret")
+            counts.append(len(derived))
+        return counts
+
+    assert run(login, attempts()) == [1, 1, 2, 2, 3, 4]
 
 
 def bearer(token: str) -> bytes:
