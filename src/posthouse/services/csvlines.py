@@ -9,6 +9,8 @@ from typing import TextIO
 from posthouse.services.changes import NotChanged
 
 MAX_FIELD = 10_000
+OPAQUE = frozenset({"clear", "password"})
+"""Columns that are never shown and may have whatever somebody once typed."""
 WHOLE_FILE = 0
 """The number of a line in problems that are none's in particular."""
 
@@ -61,7 +63,7 @@ class Lines:
                 if row:
                     text = f"{len(row)} columns, and the header has {len(self.columns)}"
                     problems.append(Problem(self._reader.line_num, text))
-            elif text := _unreadable(row):
+            elif text := self._unreadable(row):
                 problems.append(Problem(self._reader.line_num, text))
             else:
                 lines.append(Line(self._reader.line_num, dict(zip(self.columns, row, strict=True))))
@@ -78,11 +80,15 @@ class Lines:
             except csv.Error as error:
                 problems.append(Problem(self._reader.line_num, str(error)))
 
-
-def _unreadable(row: Sequence[str]) -> str:
-    whole = "".join(row)
-    if len(whole) > MAX_FIELD:
-        return f"longer than {MAX_FIELD} characters"
-    if not whole.isascii() and any("\ud800" <= character <= "\udfff" for character in whole):
-        return "not UTF-8"
-    return "" if whole.isprintable() else "has control characters"
+    def _unreadable(self, row: Sequence[str]) -> str:
+        whole = "".join(row)
+        if len(whole) > MAX_FIELD:
+            return f"longer than {MAX_FIELD} characters"
+        if whole.isprintable():
+            return ""
+        if any("\ud800" <= character <= "\udfff" for character in whole):
+            return "not UTF-8"
+        for name, value in zip(self.columns, row, strict=True):
+            if "\0" in value or not (value.isprintable() or name in OPAQUE):
+                return f"{name} has control characters"
+        return ""

@@ -108,6 +108,13 @@ def test_lines_have_the_numbers_that_an_editor_shows():
     assert [problem.number for problem in problems] == [5, 6]
 
 
+def test_only_a_password_may_have_what_is_not_printed():
+    text = 'a,clear\nx,"s\u00ad\n"\n"x\u00ad",s\nx,"\0"\n'
+    lines, problems = read(text, known=("a", "clear"))
+    assert [line.values["clear"] for line in lines] == ["s\u00ad\n"]
+    assert [problem.text for problem in problems] == ["a has control characters", "clear has control characters"]
+
+
 @pytest.mark.parametrize("text", ["", "b\n", "a,a\n", "a,c\n", '"a\n'])
 def test_a_header_that_can_t_be_used_is_refused(text):
     with pytest.raises(NotChanged, match="line 1"):
