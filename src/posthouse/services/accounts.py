@@ -10,7 +10,6 @@ import asyncio
 import os
 import pwd
 import re
-import secrets
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 DEFAULT_OWNER = 1001
 """The uid and gid of classic set-ups' mail."""
 
-_UNAMBIGUOUS = "abcdefghjkmnpqrstuvwxyz23456789"
 _UNSAFE = re.compile(rb"^\.|[^a-z0-9.=+_-]")
 
 
@@ -42,11 +40,6 @@ class Removed:
     email: str
     path: str
     aliases: tuple[str, ...]
-
-
-def random_password() -> str:
-    """Twenty characters that can be read out, 98 bits."""
-    return "-".join("".join(secrets.choice(_UNAMBIGUOUS) for _ in range(5)) for _ in range(4))
 
 
 async def add(
@@ -302,10 +295,16 @@ async def _secrets(password: str) -> tuple[str, str]:
 
 
 def owner(settings: Settings) -> tuple[int, int]:
-    """Whom new mail belongs to: who we are, or will serve as; the classic default where that is root."""
+    """Whom new mail belongs to: who we are, or will serve as; the classic default where that is root.
+
+    Raises ``NotChanged`` where there is no such user.
+    """
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
     if settings.user:
-        entry = pwd.getpwnam(settings.user)
+        try:
+            entry = pwd.getpwnam(settings.user)
+        except KeyError:
+            raise NotChanged(f"this host has no user {settings.user}, whose the mail would be (user)") from None
         return entry.pw_uid, entry.pw_gid
     return DEFAULT_OWNER, DEFAULT_OWNER
