@@ -13,7 +13,7 @@ from posthouse.cli.resolve import outcome
 from posthouse.cli.terminal import Json, actor, printable, with_directory
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
-from posthouse.services import accounts, app_passwords, overview, totp
+from posthouse.services import accounts, app_passwords, overview, passwords, totp
 
 app = terminal.noun("Accounts: users with a mailbox.")
 app_password = terminal.noun("Further passwords of an account, each for one program.")
@@ -37,7 +37,7 @@ def add(
 ) -> None:
     """Add an account in a hosted domain."""
     given = terminal.password(password_stdin)
-    password = accounts.random_password() if given is None else given
+    password = passwords.random_password() if given is None else given
     account = with_directory(
         lambda directory, settings: accounts.add(
             directory, settings, address, password, name=name, quota=quota, actor=actor()
@@ -117,7 +117,7 @@ def _described(one: Any) -> str:
 def passwd(address: str, password_stdin: PasswordStdin = False) -> None:
     """Set a new password."""
     given = terminal.password(password_stdin)
-    password = accounts.random_password() if given is None else given
+    password = passwords.random_password() if given is None else given
     account = with_directory(lambda directory, _: accounts.set_password(directory, address, password, actor=actor()))
     print(f"{printable(account.email)} has a new password" + (f": {password}" if given is None else ""))
 

@@ -173,7 +173,7 @@ def test_mail_is_deleted_only_when_asked_for_and_only_below_the_mail_root(house,
 
 
 def test_a_random_password_is_long_and_never_the_same():
-    made = {accounts.random_password() for _ in range(100)}
+    made = {passwords.random_password() for _ in range(100)}
     assert len(made) == 100
     assert {len(password) for password in made} == {23}
 
