@@ -256,7 +256,7 @@ class Guard:
     def _open_reader(self) -> None:
         """In the thread: opening may have to wait for another process that does the same."""
         if self._reader is None:
-            self._reader = GuardFile(self._path, wait_seconds=0.0)
+            self._reader = GuardFile(self._path, waits=False)
 
     def _close_reader(self) -> None:
         """Only the event loop uses it, and closes it."""

@@ -117,15 +117,19 @@ class Counted:
 class GuardFile:
     """One connection. Every method may raise ``sqlite3.Error``; none is called by two threads at a time."""
 
-    def __init__(self, path: str, *, wait_seconds: float | None = None) -> None:
-        """Opens the file, and makes it where there is none. Raises ``sqlite3.Error``, ``OSError``."""
-        wait_seconds = _LOCK_SECONDS if wait_seconds is None else wait_seconds
+    def __init__(self, path: str, *, waits: bool = True) -> None:
+        """Opens the file, and makes it where there is none. Raises ``sqlite3.Error``, ``OSError``.
+
+        ``waits``: for another process that writes; opening does in any case.
+        """
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._connection = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.executescript(_SCHEMA)
+            if not waits:
+                self._connection.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             self._connection.close()
             raise
