@@ -98,16 +98,16 @@ class Guard:
 
     async def admit(self, address: str, account: str) -> None:
         """Raises ``ShutOut`` where nobody may log in from there, or not as that account."""
-        account = account[:_MAX_NAME]
-        free = self._free.get((address, account))
-        if free is not None and free[0] > self._clock.monotonic():
-            return
-        origin = self.origin(address)
+        account, origin = account[:_MAX_NAME], self.origin(address)
+        # Before all else: these failures may not have been counted yet.
         if self._delayed.get(origin.address, 0) >= MAX_DELAYED:
             raise ShutOut(
                 f"{origin.address[2:]}: {MAX_DELAYED} refusals wait already",
                 Reply(454, "4.7.0", "Too many failed logins from your address: try again in a moment"),
             )
+        free = self._free.get((address, account))
+        if free is not None and free[0] > self._clock.monotonic():
+            return
         await self._look(origin, (address, account), account)
 
     async def _look(self, origin: Origin, asked: tuple[str, str], account: str) -> None:

@@ -12,10 +12,11 @@ Invariants:
 
 # ruff: noqa: S608 - what is put into statements are names of ours and question marks.
 
+import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 WINDOW_SECONDS = 600.0
@@ -122,18 +123,32 @@ class GuardFile:
 
         ``waits``: for another process that writes; opening does in any case.
         """
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only where there is none: closing an open file takes SQLite's locks from all of this process's connections.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = OFF")
-            self._connection.executescript(_SCHEMA)
+            self._prepare(time.monotonic() + _LOCK_SECONDS)
             if not waits:
                 self._connection.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             self._connection.close()
             raise
         self._untidy = _TIDY_EVERY
+
+    def _prepare(self, deadline: float) -> None:
+        """SQLite itself does not wait for others that make, or close, the file at the same moment."""
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = OFF")
+                self._connection.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def close(self) -> None:
         self._connection.close()
@@ -239,7 +254,7 @@ class GuardFile:
         ]
         self._connection.executemany(_SAVE, rows)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:

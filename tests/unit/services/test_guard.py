@@ -3,7 +3,9 @@
 import asyncio
 import multiprocessing
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -308,6 +310,19 @@ def _fail_elsewhere(tmp_path: Path, clock: FakeClock) -> None:
         await it.fail(times=3)
 
     run(it, work)
+
+
+def test_many_may_open_the_file_at_once_before_there_is_one(tmp_path: Path):
+    """SQLite says that it is locked, unasked to wait, when two switch a new file to its write-ahead log."""
+    for number in range(5):
+        together = threading.Barrier(8)
+
+        def begin(path: str, together: threading.Barrier = together) -> None:
+            together.wait()
+            GuardFile(path).close()
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(begin, [f"{tmp_path}/{number}.db"] * 8)) == [None] * 8
 
 
 def test_broken_file_refuses_nobody(door, capsys: pytest.CaptureFixture[str]):
