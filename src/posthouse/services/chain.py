@@ -12,7 +12,6 @@ Invariants:
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from posthouse.base.clock import Clock
@@ -109,7 +108,7 @@ class Chain:
         verified = await self._ask(login, key, None if is_barred else stored, password, peer)
         if verified is None or is_barred or not _is_own(authzid, key, verified):
             return None
-        self.recent.add(key, stored, password, peer.protocol, replace(verified, is_recent=True))
+        self.recent.add(key, stored, password, peer.protocol, verified)
         return verified
 
     async def _ask(

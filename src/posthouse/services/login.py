@@ -112,25 +112,28 @@ class Login:
         Raises ``TryLater``; the exchange is over then too.
         """
         attempt = _Attempt(asyncio.get_running_loop().time())
-        while True:
-            match step:
-                case Challenge():
-                    return step
-                case Success():
-                    return Success(self._succeeded(attempt, step.login, peer))
-                case Failure():
-                    attempt.login = exchange.login
-                    if exchange in self._sent:
-                        attempt.source, attempt.secret = ISSUER, self._sent.pop(exchange)
-                    await self._failed(attempt, peer, step.reason)
-                    return step
-                case _:
-                    step = await self._answer(exchange, step, attempt, peer)
+        while not isinstance(step, Challenge | Success | Failure):
+            step = await self._answer(exchange, step, attempt, peer)
+        if exchange.login:
+            await self._admit_again(exchange.login, peer)
+        match step:
+            case Challenge():
+                return step
+            case Success():
+                return Success(self._succeeded(attempt, step.login, peer))
+            case Failure():
+                attempt.login = exchange.login
+                if exchange in self._sent:
+                    attempt.source, attempt.secret = ISSUER, self._sent.pop(exchange)
+                await self._failed(attempt, peer, step.reason)
+                return step
 
     async def verify(self, login: str, password: str, peer: Peer) -> str | None:
         """The account's address where the password is right, or None. Raises ``TryLater``."""
         attempt = _Attempt(asyncio.get_running_loop().time(), login)
-        if await self._check(attempt, login, password, "", peer):
+        verified = await self._check(attempt, login, password, "", peer)
+        await self._admit_again(login, peer)
+        if verified is not None:
             return self._succeeded(attempt, login, peer)
         await self._failed(attempt, peer, WRONG.reason)
         return None
@@ -173,8 +176,6 @@ class Login:
             await self._pause(attempt, peer, is_counted=error.is_wrong)
             raise
         if verified is not None:
-            if not verified.is_recent:
-                await self._admit(login, peer)  # of many guesses at once, one that is right comes too late as well
             attempt.account, attempt.source = verified.account, verified.source
         return verified
 
@@ -188,6 +189,11 @@ class Login:
     async def _admit(self, login: str, peer: Peer) -> None:
         if self._guard is not None:
             await self._guard.admit(peer.address, lookup_key(login))
+
+    async def _admit_again(self, login: str, peer: Peer) -> None:
+        """Of many guesses at once, those that come too late hear neither that they are right nor that they are wrong;
+        nor does one that began, or is answered, after others have had its address shut out."""
+        await self._admit(login, peer)
 
     def _succeeded(self, attempt: _Attempt, login: str, peer: Peer) -> str:
         key = lookup_key(login)
@@ -212,11 +218,10 @@ class Login:
 
     async def _pause(self, attempt: _Attempt, peer: Peer, *, is_counted: bool) -> None:
         """Let the client wait for its refusal."""
-        factor, delaying = 1, contextlib.nullcontext()
-        if self._guard is not None:
-            delaying = self._guard.delaying(peer.address)
-            if is_counted:
+        delaying = contextlib.nullcontext() if self._guard is None else self._guard.delaying(peer.address)
+        with delaying:  # from now on: of many guesses at once, those that come later are put off
+            factor = 1
+            if is_counted and self._guard is not None:
                 factor = await self._guard.failed(peer.address, lookup_key(attempt.login), attempt.secret)
-        with delaying:
             until = attempt.begun + self._failure_seconds * factor
             await asyncio.sleep(until - asyncio.get_running_loop().time())

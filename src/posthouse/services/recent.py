@@ -30,7 +30,6 @@ class Verified:
 
     account: str
     source: str
-    is_recent: bool = False
 
 
 class RecentLogins:
