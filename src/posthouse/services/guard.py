@@ -45,6 +45,7 @@ RETRY_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
 _MAX_WAITING = 1000
 _MAX_NAME = 255
+_NEVER = Limit(0, 0.0)
 
 T = TypeVar("T")
 
@@ -151,7 +152,8 @@ class Guard:
         account = account[:_MAX_NAME]
         origin = self.origin(address)
         name, pair = _account_key(account), _pair_key(origin, account)
-        limits = {name: self._many}
+        # Tokens need not say whose they are: who doesn't say is no account, and none is shut out for them.
+        limits = {name: self._many if account else _NEVER}
         if not origin.is_exempt:
             limits |= {origin.address: self._one, **dict.fromkeys(origin.networks, self._many)}
         mark = self._mark(name, password) if password is not None else b""
@@ -241,7 +243,7 @@ class Guard:
         if origin.is_exempt:
             return 1, counted.blocked
         failures = counted.counters[origin.address].failures
-        if not self._is_at_home(file, origin, attempt.account[2:], now):
+        if attempt.account != _account_key("") and not self._is_at_home(file, origin, attempt.account[2:], now):
             failures = max(failures, counted.counters[attempt.account].failures)
         factor = 2 ** min(max(failures - 1, 0), 10)
         return min(max(factor, REPEATED_FACTOR if counted.is_repeated else 1), MAX_FACTOR), counted.blocked

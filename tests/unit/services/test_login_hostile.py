@@ -61,3 +61,19 @@ def test_exchange_that_began_before_its_address_was_shut_out_ends_without_an_ans
 def test_right_password_still_logs_in(tmp_path):
     login = guarded(tmp_path)
     assert run(login, converse(login, "SCRAM-SHA-256", ALICE, "secret")) == Success(ALICE)
+
+
+def test_tokens_of_nobody_shut_out_nobody_elsewhere(tmp_path):
+    """OAUTHBEARER need not say whose the token is: all who don't are no account that could be shut out."""
+    guard = Guard(f"{tmp_path}/guard.db", Limits(block_after=3, exempt_networks=()), secret=b"k" * 32)
+
+    async def attempts() -> None:
+        try:
+            for number in range(100):
+                await guard.failed(f"192.0.{number}.1", "", f"token{number}")
+            await guard.admit("198.51.100.1", "")
+            assert await guard.failed("198.51.100.1", "", "old") == 1
+        finally:
+            await guard.close()
+
+    asyncio.run(attempts())
