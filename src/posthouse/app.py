@@ -163,7 +163,7 @@ async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
     """Everything one process shares, opened, and closed again in the right order."""
     data = Path(settings.data_dir)
     directory = Directory(settings)
-    await directory.open()
+    await directory.open(may_be_away=True)
     journal = start_journal(data / "journal", process, settings.mail.durability)
     watch = Watch()
     store = Store(settings.path(settings.mail.root), journal, watch, hostname=settings.hostname)

@@ -1,6 +1,7 @@
 """Changing rows on every database: one after the other, seen at once; and what is told while no server answers."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.contract.directories import House, with_house
@@ -102,6 +103,52 @@ def test_what_is_known_is_told_while_no_server_answers(database, request):
             while (await house.said("eve@a.test")).startswith("451"):
                 await asyncio.sleep(0.05)
         assert await house.said("eve@a.test") == "550 5.1.1 No such mailbox here"
+
+    with_house(database, test)
+
+
+def test_who_serves_may_open_before_any_server_answers_and_believes_no_wrong_schema(database, request):
+    if database.database.url.startswith("sqlite"):
+        pytest.skip("a file is always there")
+    server = request.getfixturevalue("mariadb" if database.database.url.startswith("mysql") else "postgresql")
+
+    async def test(house):
+        await house.user("bob@a.test", "a/bob/")
+        server.stop()
+        early = House(house.settings)
+        with pytest.raises(TryLater, match="no server"):
+            await early.directory.open()
+        await early.directory.open(may_be_away=True)
+        try:
+            assert (await early.said("bob@a.test")).startswith("451")
+            server.start()
+            server.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+            async with asyncio.timeout(30):
+                while "posthouse db upgrade" not in await early.trouble("bob@a.test"):
+                    await asyncio.sleep(0.05)
+            server.execute(f"UPDATE {VERSION_TABLE} SET version_num = '{NEEDED}'")
+            async with asyncio.timeout(30):
+                while await early.said("bob@a.test") != "a/bob/":
+                    await asyncio.sleep(0.05)
+        finally:
+            await early.directory.close()
+
+    with_house(database, test)
+
+
+def test_a_wrong_password_or_schema_that_can_be_seen_stops_who_would_serve(database):
+    if database.database.url.startswith("sqlite"):
+        pytest.skip("a file has neither")
+
+    async def test(house):
+        wrong = replace(
+            house.settings.database, url=house.settings.database.url.replace("posthouse:", "posthouse:no")
+        )
+        with pytest.raises(TryLater, match=r"denied|failed"):
+            await House(replace(house.settings, database=wrong)).directory.open(may_be_away=True)
+        await house.run(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+        with pytest.raises(TryLater, match="posthouse db upgrade"):
+            await House(house.settings).directory.open(may_be_away=True)
 
     with_house(database, test)
 

@@ -70,7 +70,9 @@ def serve(
         fresh = _with_workers(load())
         if fresh.listen != settings.listen or fresh.workers != settings.workers:
             raise CannotServeError("listen and workers are read at start only: restart to change them")
-        return app.roles(fresh, listeners, identity, os.getpid())
+        roles = app.roles(fresh, listeners, identity, os.getpid())
+        _check_directory(fresh, identity)
+        return roles
 
     privileges.raise_file_limit()
     gc.collect()
@@ -157,11 +159,9 @@ def _open_lock(path: str, identity: Identity | None) -> int:
 def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Settings], None]) -> None:
     """Directories, certificate, database and what the journal has to bring back; in a process of its own, so that
     what it takes doesn't stay in the supervisor."""
-    pid = os.fork()
-    if pid == 0:
-        code = EXIT_REFUSED
+
+    def work() -> None:
         try:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             # Before the rights go: the user that serves may not be allowed to read where all this is installed.
             import cryptography.x509  # noqa: F401 (for a certificate)
 
@@ -172,18 +172,49 @@ def _prepare(settings: Settings, identity: Identity | None, before: Callable[[Se
                 privileges.drop(identity)
             prepare(settings)
             before(settings)
-            code = 0
         except OSError as error:
-            print(f"posthouse: cannot prepare {settings.data_dir}: {error}", file=sys.stderr)
+            raise CannotServeError(f"cannot prepare {settings.data_dir}: {error}") from error
         except PosthouseError as error:
-            print(f"posthouse: cannot prepare {settings.data_dir}: {error.reason}", file=sys.stderr)
+            raise CannotServeError(f"cannot prepare {settings.data_dir}: {error.reason}") from error
+
+    if not _done_apart(work, lambda reason: print(f"posthouse: {reason}", file=sys.stderr)):
+        raise CannotServeError("not started; the reason is above", EXIT_REFUSED)
+
+
+def _check_directory(settings: Settings, identity: Identity | None) -> None:
+    """That the directory answers: new processes know nothing yet, which the old ones may still tell."""
+
+    def work() -> None:
+        from posthouse.services.preparation import check_directory
+
+        if identity is not None:
+            privileges.drop(identity)
+        try:
+            check_directory(settings)
+        except PosthouseError as error:
+            raise CannotServeError(error.reason) from error
+
+    if not _done_apart(work, lambda reason: log.error("directory-not-ready", reason=reason)):
+        raise CannotServeError("the directory can't be used, see above: the old processes go on with what they know")
+
+
+def _done_apart(work: Callable[[], None], tell: Callable[[str], None]) -> bool:
+    """Do it in a process of its own; whether it succeeded. ``tell`` is given the reason why not."""
+    pid = os.fork()
+    if pid == 0:
+        code = EXIT_REFUSED
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            work()
+            code = 0
+        except CannotServeError as error:
+            tell(str(error))
         except BaseException as error:  # noqa: BLE001 - the process ends here whatever it is
             log.error("preparation-failed", reason=repr(error), exc_info=error)
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
-    if status != 0:
-        raise CannotServeError("not started; the reason is above", EXIT_REFUSED)
+    return status == 0
 
 
 def _bind_all(settings: Settings) -> list[Listener]:

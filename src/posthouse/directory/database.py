@@ -57,8 +57,8 @@ class Database(Queries, Protocol):
         """What to call it in messages: without passwords."""
         ...
 
-    async def open(self) -> None:
-        """Make it usable. Raises ``TryLater``."""
+    async def open(self, *, may_be_away: bool = False) -> None:
+        """Make it usable, now or, where it ``may_be_away``, once it answers. Raises ``TryLater``."""
         ...
 
     async def close(self) -> None: ...

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Settings
-from posthouse.directory import presets, version
+from posthouse.directory import presets
 from posthouse.directory.cache import FOREVER, Cache, Entry
 from posthouse.directory.changes import Changes, FileChanges, NetworkChanges
+from posthouse.directory.checked import CheckedDatabase
 from posthouse.directory.database import PLACEHOLDERS, Database, Transaction
 from posthouse.directory.destinations import is_broken
 from posthouse.directory.expansion import BrokenRow
@@ -54,7 +55,8 @@ class Directory:
         self._clock = clock
         self._is_file = isinstance(self.database, SqliteDatabase)
         self._statements = Statements(self.database.dialect, presets.tables(settings.database))
-        self._lookups = SqlLookups(self.database, self._statements, keeps_domains=self._is_file)
+        self._asked: Database = self.database if self._is_file else CheckedDatabase(self.database)
+        self._lookups = SqlLookups(self._asked, self._statements, keeps_domains=self._is_file)
         self._rules = Rules(
             settings.hostname.lower(),
             settings.smtp.recipient_delimiter,
@@ -64,22 +66,19 @@ class Directory:
         self.resolver = Resolver(self._lookups, self._rules)
         self._foreign = foreign_tables(settings.database)
         self._changes: Changes = (
-            FileChanges(self.database) if self._is_file else NetworkChanges(self.database, settings, self._answered)
+            FileChanges(self.database) if self._is_file else NetworkChanges(self._asked, settings, self._answered)
         )
         self._cache = Cache(CACHE_WEIGHT)
         self._looked = -1.0
         self._serves_stale = False
         self._used: dict[int, float] = {}
 
-    async def open(self) -> None:
-        """Raises ``TryLater``: no database, or not the schema that this version needs."""
-        await self.database.open()
-        if not self._is_file:
-            try:
-                await version.check(self.database)
-            except TryLater:
-                await self.database.close()
-                raise
+    async def open(self, *, may_be_away: bool = False) -> None:
+        """Raises ``TryLater``: no database, or not the schema that this version needs.
+
+        A database on the network ``may_be_away`` for those who serve: everything is ``TryLater`` until it answers.
+        """
+        await self._asked.open(may_be_away=may_be_away)
         self._changes.start()
 
     async def close(self) -> None:
@@ -165,9 +164,9 @@ class Directory:
             return
         email = lookup_key(email)
         # While the old one is there it is what counts, so nobody is shut out between the two.
-        if await self.database.run(insert, (email, scram_sha256, argon2id, email, email, old_clear)):
-            await self.database.run(update, (email, email, old_clear))
-            await self.database.run("UPDATE posthouse_state SET version = version + 1")
+        if await self._asked.run(insert, (email, scram_sha256, argon2id, email, email, old_clear)):
+            await self._asked.run(update, (email, email, old_clear))
+            await self._asked.run("UPDATE posthouse_state SET version = version + 1")
             self._changed()
 
     async def used_app_password(self, id: int, peer_address: str) -> None:  # noqa: A002
@@ -179,7 +178,7 @@ class Directory:
             self._used.clear()
         used, hour_ago = _time(), _time(-_USED_SECONDS)
         marks = [PLACEHOLDERS[self.database.dialect](number) for number in range(1, 5)]
-        await self.database.run(
+        await self._asked.run(
             f"UPDATE posthouse_app_passwords SET last_used = {marks[0]}, last_peer = {marks[1]}"  # noqa: S608
             f" WHERE id = {marks[2]} AND last_used < {marks[3]}",
             (used, peer_address[:64], id, hour_ago),
@@ -239,7 +238,7 @@ class Directory:
 
         # After a failure nothing is dropped: while no server answers, what is known is all there is. Where a change
         # was made and only the answer was lost, the version tells.
-        result = await self.database.transaction(run)
+        result = await self._asked.transaction(run)
         self._changed()
         return result
 
@@ -249,7 +248,7 @@ class Directory:
         async def run(transaction: Transaction) -> T:
             return await work(self._tables(transaction, Actor("")))
 
-        return await self.database.transaction(run)
+        return await self._asked.transaction(run)
 
     def _tables(self, transaction: Transaction, actor: Actor) -> "Tables":
         # Only who changes rows needs SQLAlchemy.

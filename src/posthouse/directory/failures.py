@@ -20,6 +20,10 @@ class Unusable(Failure):
     """The server says itself that it can't serve anybody: another one has to."""
 
 
+class Denied(Unusable):
+    """The server doesn't let us in, or has no such database: what is configured is wrong there."""
+
+
 class Full(Failure):
     """The server takes no further connection."""
 

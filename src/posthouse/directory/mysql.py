@@ -18,6 +18,7 @@ from asyncmy.converters import conversions
 
 from posthouse.directory.failures import (
     Again,
+    Denied,
     Failure,
     Full,
     Inexpressible,
@@ -51,9 +52,10 @@ _CONVERSIONS: dict[Any, Any] = (
 _FAILURES: dict[int, type[Failure]] = {
     1020: Again,  # the record has changed since it was read
     1040: Full,
-    1045: Unusable,  # access denied
+    1044: Denied,  # this user, to this database
+    1045: Denied,  # access denied
     1047: Unusable,  # Galera: the node is not in the primary component, or not synced
-    1049: Unusable,  # unknown database
+    1049: Denied,  # unknown database
     1053: Lost,  # shutting down
     1129: Unusable,  # host blocked after errors
     1130: Unusable,  # host not allowed
@@ -67,6 +69,7 @@ _FAILURES: dict[int, type[Failure]] = {
     1213: Again,  # deadlock; Galera: certification failed
     1226: Full,  # the user's limit of connections
     1290: ReadOnly,
+    1698: Denied,  # access denied, without a word about passwords
     1792: ReadOnly,
     1836: ReadOnly,
     1927: Lost,  # killed

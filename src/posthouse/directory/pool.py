@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from posthouse.directory.failures import Again, Failure, Full, Inexpressible, Lost, ReadOnly, Unusable, Wrong
+from posthouse.directory.failures import Again, Denied, Failure, Full, Inexpressible, Lost, ReadOnly, Unusable, Wrong
 from posthouse.runtime.log import log
 
 CONNECT_SECONDS = 0.9
@@ -79,6 +79,8 @@ class Server:
         self.address = address
         self.state: State = "new"
         self.reason = ""
+        self.denies = False
+        """Whether it didn't let us in when it was looked at last."""
         self._connect = connect
         self._most = most
         self._slots = asyncio.Semaphore(most)
@@ -116,7 +118,7 @@ class Server:
         return asyncio.shield(self._check)
 
     async def _look(self) -> bool:
-        connection = None
+        connection, self.denies = None, False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connect()
@@ -128,6 +130,7 @@ class Server:
                 return True  # it serves those that we have
             if not isinstance(error, Failure | TimeoutError):
                 raise
+            self.denies = isinstance(error, Denied)
             self.set_state("down", _reason(error))
             return False
         self._keep(connection)

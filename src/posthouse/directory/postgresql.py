@@ -14,6 +14,7 @@ import asyncpg
 
 from posthouse.directory.failures import (
     Again,
+    Denied,
     Failure,
     Full,
     Inexpressible,
@@ -31,8 +32,8 @@ _FAILURES: dict[str, type[Failure]] = {
     "08": Lost,
     "23": Violated,
     "25006": ReadOnly,
-    "28": Unusable,  # logging in
-    "3D000": Unusable,  # unknown database
+    "28": Denied,  # logging in
+    "3D000": Denied,  # unknown database
     "40": Again,
     "53300": Full,
     "55P03": Again,  # waited for a lock too long

@@ -102,18 +102,25 @@ class Servers:
             on_change=self._changed,
         )
 
-    async def open(self) -> None:
-        """Connect to the servers; one of them has to serve. Raises ``TryLater``."""
+    async def open(self, *, may_be_away: bool = False) -> None:
+        """Connect to the servers; one of them has to serve, unless they ``may_be_away``. Raises ``TryLater``.
+
+        Servers that are there and don't let us in are a mistake that waiting doesn't mend: that is raised always.
+        """
         try:
             self._secrets = self._read_secrets()
         except OSError as error:
             raise TryLater(f"database.password_file or database.ca: {error}") from error
         await asyncio.gather(*(server.check() for server in self._servers))
+        if not may_be_away or all(server.denies for server in self._servers):
+            await self._close_unless_one_serves()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _close_unless_one_serves(self) -> None:
         if all(server.is_down() for server in self._servers):
             reason = self._unreachable()
             await self.close()
             raise reason
-        self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         if self._watcher is not None:

@@ -45,10 +45,10 @@ class SqliteDatabase:
     def name(self) -> str:
         return f"database {self.path}"
 
-    async def open(self, *, as_it_is: bool = False) -> None:
+    async def open(self, *, may_be_away: bool = False, as_it_is: bool = False) -> None:  # noqa: ARG002
         """Open the file; it is made, with its directory, where there is none, and its schema brought up to date.
 
-        ``as_it_is``: neither of that. Raises ``TryLater``.
+        ``as_it_is``: neither of that. Raises ``TryLater``, also where the database ``may_be_away``: a file is there.
         """
         if as_it_is and not os.path.exists(self.path):  # noqa: ASYNC240 - nothing else runs yet
             raise self._trouble("there is no such file")

@@ -38,23 +38,27 @@ class _Queries(Protocol):
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]: ...
 
 
+class Unfit(TryLater):
+    """A schema that is not the one that is needed; ``reason`` says what to do."""
+
+
 async def check(database: Database) -> None:
-    """Raises ``TryLater``, saying what to do, unless the database's schema is the one that is needed."""
+    """Raises ``Unfit`` unless the database's schema is the one that is needed, and ``TryLater``."""
     version = await found_version(database)
     if version == NEEDED:
         return
     name = database.name
     if version == "":
-        raise TryLater(f"{name}: its tables were not finished: 'posthouse db init' does that, or 'posthouse db "
+        raise Unfit(f"{name}: its tables were not finished: 'posthouse db init' does that, or 'posthouse db "
                        "adopt' where that was begun")  # fmt: skip
     if version is not None:
         if version > NEEDED:
-            raise TryLater(f"{name}: {newer(version)}")
-        raise TryLater(f"{name} has schema {version}, this Posthouse needs {NEEDED}: 'posthouse db upgrade'")
+            raise Unfit(f"{name}: {newer(version)}")
+        raise Unfit(f"{name} has schema {version}, this Posthouse needs {NEEDED}: 'posthouse db upgrade'")
     if await tables(database):
-        raise TryLater(f"{name} has tables, but not Posthouse's own: 'posthouse db adopt --dry-run' looks at them, "
+        raise Unfit(f"{name} has tables, but not Posthouse's own: 'posthouse db adopt --dry-run' looks at them, "
                        "'posthouse db adopt' takes them over")  # fmt: skip
-    raise TryLater(f"{name} is empty: 'posthouse db init' makes the tables")
+    raise Unfit(f"{name} is empty: 'posthouse db init' makes the tables")
 
 
 def newer(version: str) -> str:

@@ -34,7 +34,8 @@ def prepare(settings: Settings) -> None:
     Path(settings.path(settings.mail.root)).mkdir(mode=0o700, parents=True, exist_ok=True)
     Spool(str(data / "queue")).prepare()
     _certificate(settings)
-    asyncio.run(_open_directory(settings))
+    # Whatever hosts the database may start after us, as after a power cut.
+    check_directory(settings, may_be_away=True)
     _forget_unfinished(data / "tmp")
     _recover(settings)
 
@@ -46,10 +47,15 @@ def _certificate(settings: Settings) -> None:
         log.info("certificate-made", certificate=certificate, hostname=settings.hostname, kind="self-signed")
 
 
-async def _open_directory(settings: Settings) -> None:
-    directory = Directory(settings)
-    await directory.open()
-    await directory.close()
+def check_directory(settings: Settings, *, may_be_away: bool = False) -> None:
+    """Make or look at the directory's database. Raises ``TryLater``, see ``Directory.open``."""
+
+    async def check() -> None:
+        directory = Directory(settings)
+        await directory.open(may_be_away=may_be_away)
+        await directory.close()
+
+    asyncio.run(check())
 
 
 def _forget_unfinished(directory: Path) -> None:
