@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from posthouse.protocols.sasl.prepare import prepare
+from posthouse.protocols.sasl.exchange import prepared_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ def parse_header(message: str) -> tuple[Header, str]:
         raise ValueError("no GS2 header")
     authzid, following = rest
     header = message[: len(message) - len(following)]
-    return Header(flag, binding, prepare(saslname(attribute(authzid, "a="))) if authzid else "", header), following
+    return Header(
+        flag, binding, prepared_name(saslname(attribute(authzid, "a="))) if authzid else "", header
+    ), following
 
 
 def attribute(text: str, key: str) -> str:

@@ -3,8 +3,7 @@
 Invariants: those of ``exchange.py``.
 """
 
-from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, text
-from posthouse.protocols.sasl.prepare import prepare
+from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism, name, over, prepared_name, text
 from posthouse.protocols.sasl.steps import Challenge, NeedVerify, Step, Success
 
 
@@ -35,7 +34,7 @@ class Plain(_PasswordMechanism):
 
     def _message(self, response: bytes | None) -> Step:
         authzid, login, password = text(response).split("\0")
-        return self._verify(name(login), password, prepare(authzid))
+        return self._verify(name(login), password, prepared_name(authzid))
 
 
 class Login(_PasswordMechanism):

@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from posthouse.message.address import lookup_key
 from posthouse.protocols.sasl.credentials import (
     DIGEST_BYTES,
     ITERATIONS,
@@ -148,8 +149,8 @@ def fake_keys(login: str, secret: bytes, algorithm: ScramHash = "sha256") -> Scr
 
 
 def fake_salt(login: str, secret: bytes) -> bytes:
-    """A salt for a login that has none of its own, whatever the login's case."""
-    return hmac.digest(secret, b"salt" + login.lower().encode(), "sha256")[:SALT_BYTES]
+    """A salt for a login that has none of its own, however it is spelled."""
+    return hmac.digest(secret, b"salt" + lookup_key(login).encode(), "sha256")[:SALT_BYTES]
 
 
 def _is_proof(proof: bytes, stored_key: bytes, signed: bytes, algorithm: ScramHash) -> bool:

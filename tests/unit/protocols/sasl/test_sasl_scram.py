@@ -197,3 +197,8 @@ def test_client_without_channel_binding_is_served_beside_plus():
 def test_there_is_no_plus_without_a_binding():
     peer = Peer("imap", "192.0.2.1")
     assert mechanism("SCRAM-SHA-1-PLUS", nonce=b"n", secret=SECRET, hostname="h", peer=peer) is None
+
+
+def test_salt_of_nobody_does_not_tell_by_the_spelling_of_a_domain():
+    """An account that exists has the same whichever way its domain is written."""
+    assert fake_salt("Tim@bücher.test", SECRET) == fake_salt("tim@XN--BCHER-KVA.test", SECRET)

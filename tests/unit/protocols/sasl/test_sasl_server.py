@@ -159,3 +159,20 @@ def test_answer_that_nobody_asked_for_is_a_bug(name: str):
         made.verified(True)
     with pytest.raises(RuntimeError):
         made.verified_as("alice@example.test")
+
+
+def test_long_name_is_refused_before_it_is_prepared():
+    """One character may become eighteen, each of them looked up in ten tables: time that nobody else has meanwhile."""
+    name = "\ufdfa" * 200
+    for mechanism_name, message in (
+        ("PLAIN", f"\0{name}\0secret"),
+        ("PLAIN", f"{name}\0tim\0secret"),
+        ("LOGIN", name),
+        ("SCRAM-SHA-256", f"n,,n={name},r=abc"),
+        ("SCRAM-SHA-256", f"n,a={name},n=tim,r=abc"),
+        ("OAUTHBEARER", f"n,a={name},\1auth=Bearer abc\1\1"),
+        ("XOAUTH2", f"user={name}\1auth=Bearer abc\1\1"),
+        ("EXTERNAL", name),
+    ):
+        assert start(mechanism_name).step(message.encode()) == Failure("malformed response: login too long")
+    assert isinstance(start("PLAIN").step(b"\0" + b"x" * 255 + b"\0secret"), NeedVerify)
