@@ -25,6 +25,7 @@ from posthouse.protocols.ldap.filter import FilterError
 from posthouse.protocols.ldap.messages import Entry, Reference, Result
 from posthouse.protocols.ldap.names import fill_dn, fill_filter
 from posthouse.protocols.sasl.peer import Peer
+from posthouse.protocols.sasl.prepare import prepare
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log
 
@@ -85,12 +86,16 @@ class LdapSource:
 
     async def check(self, login: str, password: str, peer: Peer) -> str | None:  # noqa: ARG002 - the face
         """The address that the login is, where the password is its entry's, or None. Raises ``TryLater``."""
+        address = login if "@" in login else f"{login}@{self._settings.hostname}"
         try:
-            account = lookup_key(
-                parse_path(login if "@" in login else f"{login}@{self._settings.hostname}", utf8=True)
-            )
+            account = lookup_key(parse_path(address, utf8=True))
+            is_plain = lookup_key(address) == prepare(account) == account
             secret = password.encode()
         except ValueError:
+            return None
+        if not is_plain:
+            # Every other spelling, with a route, quotes or characters that a server takes for the same, would be
+            # another account to whoever counts guesses.
             return None
         local, domain = split(account)
         if not secret or (self._domains and domain not in self._domains):

@@ -101,13 +101,14 @@ class OidcTokens:
         """What a good token says."""
         from posthouse.services.jwt import header_of
 
-        if self._oidc.audience and header_of(token) is not None:
+        is_jwt = bool(self._oidc.audience) and header_of(token) is not None
+        if is_jwt:
             claims = await self._verified(token)
         elif self._oidc.client_id:
             claims = await self._introspected(token)
         else:
             return None
-        reason = self._wrong(claims) if claims is not None else ""
+        reason = self._wrong(claims, introspected=not is_jwt) if claims is not None else ""
         if reason:
             log.info("token-refused", reason=reason)
         return None if reason else claims
@@ -153,9 +154,11 @@ class OidcTokens:
         if seconds > 0:
             self._active[digest] = (now + seconds, claims)
 
-    def _wrong(self, claims: Claims) -> str:
-        """Why a token that the issuer has signed, or said to be active, is not for us and for now."""
-        introspected = claims.get("active") is True
+    def _wrong(self, claims: Claims, *, introspected: bool) -> str:
+        """Why a token that the issuer has signed, or said to be active, is not for us and for now.
+
+        An answer about a token may leave out what a JWT has to say (RFC 7662 §2.2).
+        """
         now = self._clock.now().timestamp()
         if claims.get("iss", self._oidc.issuer if introspected else None) != self._oidc.issuer:
             return "another issuer's"
@@ -180,9 +183,11 @@ class OidcTokens:
         if self._oidc.account_claim == "email" and claims.get("email_verified", True) not in (True, "true"):
             return None  # whoever registers with the issuer could name anybody's
         try:
-            return lookup_key(parse_path(value, utf8=True))
+            account = lookup_key(parse_path(value, utf8=True))
         except ValueError:
             return None
+        # In another spelling, with a route or quotes, it is what the issuer takes for somebody else's.
+        return account if account == lookup_key(value) else None
 
     async def _issuer_now(self, *, new_keys: bool = False) -> Issuer:
         """The issuer, fetched if that is due. Raises ``TryLater`` where it was never reached, or where ``new_keys``

@@ -91,7 +91,21 @@ def test_a_url_names_a_server(url, server):
 
 
 @pytest.mark.parametrize(
-    "login", ["a@other.test", "a", "", "a b@example.test", "a@example.test\0", "\udcff@example.test"]
+    "login",
+    [
+        "a@other.test",
+        "a",
+        "",
+        "a b@example.test",
+        "a@example.test\0",
+        "\udcff@example.test",
+        # Other spellings of a@example.test, each of which would be an account of its own to the guard.
+        "@x.test:a@example.test",
+        '"a"@example.test',
+        r'"\a"@example.test',
+        "\uff41@example.test",
+        "a\u00ad@example.test",
+    ],
 )
 def test_nobody_is_asked_about_what_is_no_address_of_its_domains(login):
     assert check([b"never"], login, domains=("example.test",)) == (None, [])

@@ -298,6 +298,20 @@ def test_an_answer_about_a_token_has_to_be_for_us_and_for_now(realm, asking, cla
     assert check(realm, "token", **asking) is None
 
 
+def test_a_jwt_cannot_pass_for_an_answer_about_a_token(realm, asking):
+    """An answer may leave out what a JWT has to say; "active" may be any user's attribute there."""
+    for claim in ("exp", "aud", "iss"):
+        token = realm.token(active=True, **{claim: None})
+        assert check(realm, token, **asking) is None
+        assert check(realm, realm.token(active=True, exp=None, aud=None)) is None
+
+
+@pytest.mark.parametrize("email", ["@a.test:alice@example.test", '"alice"@example.test', r'"\alice"@example.test'])
+def test_an_address_in_another_spelling_is_nobodys(realm, email):
+    """Whoever could register such a one with the issuer would be alice here."""
+    assert check(realm, realm.token(email=email)) is None
+
+
 def test_an_answer_is_not_kept_longer_than_its_token_lives(realm, asking):
     clock = FakeClock(datetime.now(UTC))
     realm.opaque["short"] = {"active": True, "email": ALICE, "exp": clock.now().timestamp() + 5}

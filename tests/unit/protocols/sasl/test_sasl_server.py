@@ -162,7 +162,7 @@ def test_answer_that_nobody_asked_for_is_a_bug(name: str):
 
 
 def test_long_name_is_refused_before_it_is_prepared():
-    """One character may become eighteen, each of them looked up in ten tables: time that nobody else has meanwhile."""
+    """One character may become eighteen, each looked up in ten tables: time that nobody else has then."""
     name = "\ufdfa" * 200
     for mechanism_name, message in (
         ("PLAIN", f"\0{name}\0secret"),
