@@ -155,7 +155,7 @@ class Login:
                 return exchange.credentials(await self._chain.credentials(step, peer))
             case NeedToken():
                 await self._admit(step.login, peer)
-                account = await self._token_account(step, peer)
+                account = await self._token_account(step)
                 if account is None:
                     self._sent[exchange] = step.token
                 attempt.source, attempt.account = ISSUER, account or ""
@@ -179,12 +179,10 @@ class Login:
             attempt.account, attempt.source = verified.account, verified.source
         return verified
 
-    async def _token_account(self, step: NeedToken, peer: Peer) -> str | None:
-        """Whose token that is, if that one may log in."""
+    async def _token_account(self, step: NeedToken) -> str | None:
+        """Whose token that is, if that one may log in: an issuer's users need not be ours, so it has an account."""
         account = await self._tokens.check(step.token, step.login) if self._tokens is not None else None
-        if not account or not await self._chain.may_log_in(lookup_key(account), peer):
-            return None
-        return lookup_key(account)
+        return lookup_key(account) if account and await self._chain.exists(account) else None
 
     async def _admit(self, login: str, peer: Peer) -> None:
         if self._guard is not None:

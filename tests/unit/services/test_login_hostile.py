@@ -1,12 +1,14 @@
 """Ways round the guard, and into others' accounts, that must not be there."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.unit.services.test_login import ALICE, PEER, account, converse, login_for, run
 
 from posthouse.base.clock import FakeClock
 from posthouse.base.errors import TryLater
+from posthouse.config.settings import Auth
 from posthouse.config.settings import Guard as Limits
 from posthouse.protocols.sasl import client
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
@@ -77,3 +79,28 @@ def test_tokens_of_nobody_shut_out_nobody_elsewhere(tmp_path):
             await guard.close()
 
     asyncio.run(attempts())
+
+
+class Tokens:
+    """An issuer whom everybody in the world may have an account with."""
+
+    async def check(self, token: str, login: str) -> str | None:
+        return f"{token}@elsewhere.test" if not login else login
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "imap"])
+def test_token_of_somebody_who_has_no_account_here_sends_no_mail(protocol: str):
+    """An issuer's users need not be ours: with a public one they are everybody, and we would relay for them."""
+    login, _ = login_for(account(clear="secret"), settings=Auth(mechanisms=("OAUTHBEARER",)), tokens=Tokens())
+    peer = replace(PEER, protocol=protocol)
+
+    async def attempt() -> object:
+        exchange = login.start("OAUTHBEARER", peer)
+        assert exchange is not None
+        response = b"n,,\1auth=Bearer eve\1\1"
+        assert isinstance(await login.authenticate(exchange, exchange.step(response), peer), Challenge)
+        return await login.authenticate(exchange, exchange.step(b"\1"), peer)
+
+    assert isinstance(run(login, attempt()), Failure)
