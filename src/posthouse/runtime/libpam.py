@@ -13,6 +13,7 @@ PAM_CONV_ERR = 19
 _PAM_USER, _PAM_TTY, _PAM_RHOST, _PAM_FAIL_DELAY = 2, 3, 4, 10
 _PROMPT_ECHO_OFF, _PROMPT_ECHO_ON, _ERROR_MSG, _TEXT_INFO = 1, 2, 3, 4
 _PAM_SILENT = 0x8000
+_PAM_DISALLOW_NULL_AUTHTOK = 1  # who has no password has none that is right, whatever "nullok" says
 _MAX_MESSAGES = 32
 
 # What a module says of the user or the password, not of its own state: permission denied, wrong password, unknown
@@ -77,7 +78,7 @@ class LibPam:
     def _run(self, handle: ctypes.c_void_p) -> int:
         """0, or why not. Raises ``PamError``."""
         for name in ("pam_authenticate", "pam_acct_mgmt"):
-            code = getattr(self._pam, name)(handle, _PAM_SILENT)
+            code = getattr(self._pam, name)(handle, _PAM_SILENT | _PAM_DISALLOW_NULL_AUTHTOK)
             if code in REFUSALS:
                 return code
             if code != PAM_SUCCESS:

@@ -191,3 +191,31 @@ def test_the_socket_belongs_to_the_user_that_serves_and_strangers_are_not_heard(
             os.chmod(path, 0o666)
             with acting_as(games), pytest.raises(OSError):
                 assert ask(path, "nobody", b"right", "192.0.2.1")
+
+
+def test_a_user_without_a_password_is_not_let_in_by_any(tmp_path):
+    """Debian's common-auth has "nullok": at a console one may just press Return, and from afar type anything."""
+    shadow = tmp_path / "shadow"
+    shadow.touch(0o600)
+    entries = Path("/etc/shadow").read_text()
+    shadow.write_text(re.sub(r"^nobody:[^:]*:", "nobody::", entries, flags=re.MULTILINE))
+    service = Path("/etc/pam.d", f"posthouse-test-{os.getpid()}-{next(NUMBERS)}")
+    program = (
+        "import sys; from posthouse.runtime.libpam import LibPam;"
+        "print(LibPam().check(sys.argv[1], b'nobody', b'anything', b'192.0.2.1'))"
+    )
+    # Nobody else sees this /etc/shadow.
+    script = 'mount --bind "$1" /etc/shadow || exit 77; exec "$2" -c "$3" "$4"'
+    service.write_text("auth required pam_unix.so nullok\naccount required pam_permit.so\n")
+    try:
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, "sh", shadow, sys.executable, program, service.name],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        service.unlink()
+    if done.returncode in {1, 77} and not done.stdout and "ermi" in done.stderr:
+        pytest.skip("needs to mount a file over another")
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

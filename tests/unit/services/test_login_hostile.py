@@ -85,7 +85,7 @@ class Tokens:
     """An issuer whom everybody in the world may have an account with."""
 
     async def check(self, token: str, login: str) -> str | None:
-        return f"{token}@elsewhere.test" if not login else login
+        return login or f"{token}@elsewhere.test"
 
     async def close(self) -> None: ...
 
