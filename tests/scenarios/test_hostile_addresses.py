@@ -86,7 +86,8 @@ def test_nobody_has_such_an_address_and_nothing_is_written(target, service, utf8
                     reply = client.smtp(b"RCPT TO:<%b>" % address)
                     allowed = (b"501", b"500", b"503", b"550", b"553", b"554", b"555")
                     assert reply[:3] in allowed, (address[:80], reply)
-    assert tree(target.directory) - before <= {"server.log"}
+    databases = tuple(f"data/{name}.db{suffix}" for name in ("guard", "posthouse") for suffix in ("", "-shm", "-wal"))
+    assert tree(target.directory) - before <= {"server.log", *databases}
     assert inbox(target) == []
     assert inbox(target, "bob@example.test") == []
 
@@ -138,5 +139,5 @@ def test_an_account_with_slashes_and_dots_in_its_name_lies_in_the_mail_root(targ
             assert client.smtp(b"DATA").startswith(b"354 ")
             assert client.smtp(b"Subject: x\r\n\r\nx%d\r\n." % number).startswith(b"250 ")
     made = tree(target.directory) - before
-    inside = ("data/mail/example.test/", "data/posthouse.db", "data/journal/", "data/tmp/", "server.log")
+    inside = ("data/mail/example.test/", "data/posthouse.db", "data/guard.db", "data/journal/", "data/tmp/", "server.log")
     assert not {path for path in made if not path.startswith(inside)}
