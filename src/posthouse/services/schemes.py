@@ -6,11 +6,14 @@ What is stored behind ``{SCHEME}`` is text, base64 or hex, whichever the scheme 
 Invariants:
   1. Comparisons take the same time wherever the first difference is.
   2. What can't be made sense of is ``BadStoredPassword``, never just a wrong password.
+  3. So is a hash that would take more than some seconds or 1 GiB to check: whoever may set one account's could keep
+     everybody's from being checked.
 """
 
 import ctypes
 import hashlib
 import hmac
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, unhexlify
 from collections.abc import Callable
@@ -24,7 +27,14 @@ from posthouse.protocols.sasl.credentials import CRAM_MD5_BYTES, ScramHash, Scra
 from posthouse.protocols.sasl.md5 import cram_md5_context
 
 _CRYPT_DATA_BYTES = 131_232 + 4096  # glibc's struct crypt_data, the largest there is
-_MAX_PBKDF2_ROUNDS = 10_000_000
+_MAX_ROUNDS = 10_000_000
+_MAX_BCRYPT_COST = 16
+_MAX_ARGON2_KIB = 1024 * 1024  # libsodium's "sensitive", which Dovecot may be told to use, and four times through it
+_MAX_ARGON2_WORK = 4 * _MAX_ARGON2_KIB
+_ROUNDS = re.compile(rb"\$(?:[56]\$rounds=|sha1\$|md5,rounds=)0*([0-9]+)")
+# yescrypt and scrypt: what crypt_gensalt(3) makes, up to its highest cost.
+_MEMORY_HARD = re.compile(rb"\$(?:g?y|7)\$")
+_MODERATE = re.compile(rb"\$(?:g?y\$j[./0-9A-F][5T]|7\$[./0-9A-G]U\.{4}/\.{4})")
 _MD5_CRYPT = b"$1$"
 _ENCODINGS: Final = {"": "", "B64": "base64", "BASE64": "base64", "HEX": "hex"}
 
@@ -90,6 +100,9 @@ def _is_plain(stored: bytes, octets: bytes) -> bool:
 
 def _is_argon2(stored: bytes, octets: bytes) -> bool:
     try:
+        cost = argon2.extract_parameters(stored.decode("ascii"))
+        if cost.memory_cost > _MAX_ARGON2_KIB or cost.memory_cost * cost.time_cost > _MAX_ARGON2_WORK:
+            raise BadStoredPassword("the argon2 hash takes too long, or too much memory")
         return hasher.verify(stored, octets)
     except argon2.exceptions.VerifyMismatchError:
         return False
@@ -129,7 +142,7 @@ def _is_pbkdf2(stored: bytes, octets: bytes) -> bool:
         expected, count = unhexlify(digest), int(rounds)
     except ValueError:
         raise BadStoredPassword("broken PBKDF2 hash") from None
-    if empty or version != b"1" or len(expected) != 20 or not 1 <= count <= _MAX_PBKDF2_ROUNDS:
+    if empty or version != b"1" or len(expected) != 20 or not 1 <= count <= _MAX_ROUNDS:
         raise BadStoredPassword("broken PBKDF2 hash")
     return hmac.compare_digest(hashlib.pbkdf2_hmac("sha1", octets, salt, count), expected)
 
@@ -137,6 +150,9 @@ def _is_pbkdf2(stored: bytes, octets: bytes) -> bool:
 def _is_bcrypt(stored: bytes, octets: bytes) -> bool:
     import bcrypt
 
+    cost = stored.split(b"$")[2:3]
+    if cost and cost[0].isdigit() and int(cost[0][:4]) > _MAX_BCRYPT_COST:
+        raise BadStoredPassword(f"a bcrypt hash of cost {int(cost[0][:4])} takes too long")
     try:
         return bcrypt.checkpw(octets[:72], stored)  # more than 72 octets have never counted
     except ValueError as error:
@@ -146,6 +162,11 @@ def _is_bcrypt(stored: bytes, octets: bytes) -> bool:
 def _is_crypt(setting: bytes, octets: bytes) -> bool:
     if setting.startswith(b"$2"):
         return _is_bcrypt(setting, octets)  # not every crypt(3) knows it
+    rounds = _ROUNDS.match(setting)
+    if (rounds and int(rounds[1][:9]) > _MAX_ROUNDS) or (
+        _MEMORY_HARD.match(setting) and not _MODERATE.match(setting)
+    ):
+        raise BadStoredPassword("the hash takes too long, or too much memory")
     hashed: bytes | None = _crypt_r()(octets, setting, ctypes.create_string_buffer(_CRYPT_DATA_BYTES))
     # crypt(3) says that it can't by no answer or by one that starts with a star and is never a hash.
     if not hashed or hashed.startswith(b"*") or len(setting) < 13:

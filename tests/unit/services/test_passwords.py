@@ -122,6 +122,29 @@ def test_what_is_stored_wrongly_lets_nobody_in(stored: str):
         verify(stored, "secret")
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "{ARGON2ID}$argon2id$v=19$m=2097152,t=1,p=1$c2FsdHNhbHQ$" + "A" * 43,
+        "{ARGON2ID}$argon2id$v=19$m=12288,t=99999999,p=1$c2FsdHNhbHQ$" + "A" * 43,
+        "{BLF-CRYPT}$2y$31$" + "." * 53,
+        "{CRYPT}$2b$31$" + "." * 53,
+        "{SHA512-CRYPT}$6$rounds=999999999$salt$" + "." * 86,
+        "{SHA256-CRYPT}$5$rounds=00999999999$salt$" + "." * 43,
+        "{CRYPT}$sha1$99999999$salt$" + "." * 28,
+        "{CRYPT}$y$jzT$salt$" + "." * 43,
+        "{CRYPT}$y$j9zzz$salt$" + "." * 43,
+        "{CRYPT}$7$zU..../....salt$" + "." * 43,
+        "{PBKDF2}$1$salt$99999999$" + "00" * 20,
+        "{SCRAM-SHA-256}99999999,AAAA," + "A" * 43 + "=," + "A" * 43 + "=",
+    ],
+)
+def test_a_hash_that_takes_minutes_is_not_checked(stored: str):
+    """Or whoever may set one account's password keeps all others' from being checked."""
+    with pytest.raises(BadStoredPassword):
+        verify(stored, "secret")
+
+
 def test_nothing_stored_lets_nobody_in():
     assert not verify("", "")
     assert not verify("", "secret")
