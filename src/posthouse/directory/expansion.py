@@ -305,10 +305,9 @@ class Expansion:
 
     async def _expand_alias(self, node: _Node, name: str, texts: Sequence[str], rows: Rows) -> bool:
         """As ``_expand``, for what only local aliases may have."""
-        owner_name = f"{OWNER}{name}"
-        has_owner = bool(_texts("alias", owner_name, rows.alias))
-        owner = f"{owner_name}@{self.resolver.rules.hostname}" if has_owner else node.owner
-        addresses: list[str] = []
+        listed = _texts("alias", f"{OWNER}{name}", rows.alias)
+        owner = f"{OWNER}{name}@{self.resolver.rules.hostname}" if listed else node.owner
+        addresses, before = list[str](), len(self._destinations)
         for text in texts:
             match destinations.local(text):
                 case File(path):
@@ -323,6 +322,8 @@ class Expansion:
                     addresses.append(address)
                 case unknown:
                     assert_never(unknown)
+        if not addresses and len(self._destinations) == before:
+            raise BrokenRow("alias", name, "the list that it includes has nobody on it")
         return not addresses or self._expand(node, "alias", name, list(dict.fromkeys(addresses)), owner)
 
     async def _included(self, name: str, path: str) -> list[str]:

@@ -110,3 +110,10 @@ def test_errors_stop_an_adoption_and_say_what_to_do(posthouse, rows):
     )
     assert said.endswith("is not adopted and nothing was changed: mend the errors first\n")
     assert rows("") == before
+
+
+def test_a_list_in_a_file_is_not_read_by_a_check(posthouse, rows):
+    """Included lists are this host's; taken for empty ones, they ended the check."""
+    rows(FIVE + "INSERT INTO alias (alias, destination) VALUES ('staff', ':include:/etc/staff');")
+    assert posthouse("adopt")[0] == 0
+    assert "0 errors" in posthouse("check")[1]

@@ -341,6 +341,7 @@ def test_a_local_alias_leads_to_files_commands_and_lists(world):
         ("bob@a.test\n|rm -r", "'|rm -r', which is not an address"),
         (":include:/b", "not an address"),
         ("\ufffd@a.test", "not UTF-8"),
+        ("# nobody any more\n", "has nobody on it"),
         ("a b@c", "no usable destination"),
     ],
 )
