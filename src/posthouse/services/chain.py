@@ -20,6 +20,7 @@ from posthouse.config.settings import Auth
 from posthouse.directory.model import StoredCredentials
 from posthouse.message.address import lookup_key
 from posthouse.protocols.sasl.credentials import ITERATIONS, Credentials, ScramHash, ScramKeys
+from posthouse.protocols.sasl.exchange import MAX_NAME_BYTES
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.scram import fake_salt
 from posthouse.protocols.sasl.steps import NeedCredentials
@@ -215,8 +216,10 @@ class Chain:
     async def _stored(self, key: str) -> StoredCredentials | None:
         """What is stored for an account, enabled or not."""
         try:
-            key.encode()
+            octets = key.encode()
         except UnicodeEncodeError:  # octets that were no UTF-8: no account is called that
+            return None
+        if len(octets) > MAX_NAME_BYTES:  # nor that, and the directory would remember it
             return None
         return await self._accounts.credentials(key)
 

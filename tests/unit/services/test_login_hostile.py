@@ -104,3 +104,10 @@ def test_token_of_somebody_who_has_no_account_here_sends_no_mail(protocol: str):
         return await login.authenticate(exchange, exchange.step(b"\1"), peer)
 
     assert isinstance(run(login, attempt()), Failure)
+
+
+def test_directory_is_not_asked_about_names_that_no_account_has():
+    """It remembers whom there isn't: 20,000 names of 64 KB, as IMAP's LOGIN takes them, would be a gigabyte."""
+    login, accounts = login_for(account(clear="secret"))
+    accounts.is_down = True  # so that asking is TryLater
+    assert run(login, login.verify("x" * 60_000 + "@example.test", "secret", PEER)) is None
