@@ -116,6 +116,18 @@ def test_what_a_collation_takes_for_the_same_is_another_address(database):
     with_house(database, test)
 
 
+def test_an_address_that_a_table_can_not_hold_hides_no_other_of_its_list(database):
+    async def test(house):
+        await house.user("jos\u00e9@a.test", "a/jose/")
+        if house.database.dialect == "mysql":
+            await house.run("ALTER TABLE users CONVERT TO CHARACTER SET latin1")
+        await house.row("virtual", "list@a.test", "\u0436@a.test,jos\u00e9@a.test")
+        assert await house.goes_to("list@a.test") == ["a/jose/"]
+        assert await house.said("\u0436@a.test") == "550 5.1.1 No such mailbox here"
+
+    with_house(database, test)
+
+
 def test_rows_that_can_t_be_used_are_our_trouble_and_named(database):
     async def test(house):
         await house.row("virtual", "null@a.test", None)

@@ -100,8 +100,11 @@ class Directory:
 
     async def _resolve(self, address: str) -> Entry:
         outcome: Outcome = await self.resolver.outcome(address)
-        is_positive = isinstance(outcome.result, Resolution)
-        weight = len(outcome.result.destinations) if isinstance(outcome.result, Resolution) else 0
+        is_positive, weight = False, 0
+        if isinstance(outcome.result, Resolution):
+            # A branch that leads nowhere is a negative answer too.
+            is_positive = not outcome.result.failures
+            weight = len(outcome.result.destinations) + len(outcome.result.failures)
         return self._entry(outcome.result, is_positive, weight + len(address) // 256, is_timed=outcome.asked_host)
 
     async def explain(self, address: str) -> Explanation:
@@ -152,7 +155,8 @@ class Directory:
 
     async def _credentials(self, key: tuple[str, str]) -> Entry:
         found = await self._lookups.credentials(lookup_key(key[0]))
-        return self._entry(found, found is not None)
+        weight = len(found.app_passwords) + len(found.clear) // 256 if found else 0
+        return self._entry(found, found is not None, weight)
 
     async def upgrade_password(self, email: str, old_clear: str, scram_sha256: str, argon2id: str) -> None:
         """Put our own secrets in the place of a password, but only where that is still ``old_clear``.

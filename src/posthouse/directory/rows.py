@@ -175,9 +175,21 @@ class SqlLookups:
             [(kind, [key for key in keys if key.isascii()]) for kind, keys in wanted],
             *([one] for one in others),
         ):
-            sql, parameters = self._statements.find(asked)
-            rows += await self._query(sql, parameters) if sql else ()
+            rows += await self._ask_one_by_one(asked)
         return rows
+
+    async def _ask_one_by_one(self, asked: Sequence[tuple[Kind, Sequence[str]]]) -> Sequence[Row]:
+        """The rows for keys of which a table's character set may have only some: one that it doesn't hides all."""
+        sql, parameters = self._statements.find(asked)
+        rows = await self._query(sql, parameters) if sql else ()
+        ((kind, keys), *more) = asked
+        if rows or more or len(keys) < 2:
+            return rows
+        found: list[Row] = []
+        for key in dict.fromkeys(keys):
+            sql, parameters = self._statements.find([(kind, [key])])
+            found += await self._query(sql, parameters) if sql else ()
+        return found
 
     async def _query(self, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
         try:

@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
-from posthouse.base.errors import Refused, TryLater
+from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Settings
 from posthouse.directory import directory as module
 from posthouse.directory.cache import FOREVER, Cache, Entry
 from posthouse.directory.changes import NetworkChanges
 from posthouse.directory.directory import Directory
+from posthouse.directory.model import Discard, Failure, Resolution
+from posthouse.directory.resolution import Outcome
 from posthouse.directory.version import NEEDED, VERSION_TABLE
 
 
@@ -108,6 +110,24 @@ def test_positive_answers_are_believed_for_30_seconds_and_negative_ones_for_5(wo
         world.clock.seconds += 0.1
         assert await world.told() == "a/new/"
         assert world.database.questions == 4
+
+    asyncio.run(test())
+
+
+def test_an_alias_with_a_branch_that_leads_nowhere_is_believed_as_short_as_that_branch(world, monkeypatch):
+    failure = Failure("eve@a.test", Reply(550, "5.1.1", "unknown"), "")
+    outcomes = [Resolution((Discard("bob@a.test"),), False, (failure,)), Resolution((Discard("bob@a.test"),))]
+
+    async def outcome(_address):
+        return Outcome(outcomes[0], asked_host=False)
+
+    monkeypatch.setattr(world.directory.resolver, "outcome", outcome)
+
+    async def test():
+        assert (await world.directory.resolve("list@a.test")).failures
+        del outcomes[0]
+        world.clock.seconds += 5
+        assert not (await world.directory.resolve("list@a.test")).failures
 
     asyncio.run(test())
 
