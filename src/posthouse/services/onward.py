@@ -16,7 +16,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Destination, ToHost
 from posthouse.journal.content import Content
-from posthouse.mailqueue.courier import Delivered, Outcome, Route
+from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Outcome, Route
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.address import lookup_key
 from posthouse.message.envelope import Recipient
@@ -60,13 +60,25 @@ class LocalCourier:
         recipients: Sequence[Recipient],
         destination: str,  # noqa: ARG002
     ) -> list[Outcome]:
-        """All of them by one commit. Raises ``Refused``, ``TryLater``."""
+        """All that still lead somewhere, by one commit. Raises ``TryLater``."""
         accepted: list[Accepted] = []
+        outcomes: list[Outcome] = []
         for recipient in recipients:
-            destinations = await _destinations(self._directory, recipient.address)
+            # One that was removed since it was routed is no reason to return the others' mail.
+            try:
+                destinations = await _destinations(self._directory, recipient.address)
+            except Refused as error:
+                outcomes.append(Failed(error.reply))
+                continue
+            except TryLater as error:
+                outcomes.append(Deferred(error.reply))
+                continue
+            outcomes.append(Delivered(DELIVERED))
             # Its success is reported by the queue; only what travels on from here may still fail.
             onward = replace(recipient, notify=recipient.notify - {"SUCCESS"})
             accepted.append(Accepted(onward, destinations))
+        if not accepted:
+            return outcomes
         # What goes on to other hosts is a message of its own in the queue, with a name of its own.
         envelope = replace(message.envelope, trace_id=new_trace_id())
         log.info("placing", trace=message.id, onward=envelope.trace_id, recipients=[r.address for r in recipients])
@@ -78,7 +90,7 @@ class LocalCourier:
             raise TryLater(f"cannot read the queued message: {error}") from error
         finally:
             content.close()
-        return [Delivered(DELIVERED) for _ in recipients]
+        return outcomes
 
 
 def _domain(address: str) -> str:

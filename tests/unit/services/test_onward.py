@@ -12,9 +12,10 @@ from posthouse.config.settings import QueuePolicy, Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
 from posthouse.journal.journal import Journal
-from posthouse.mailqueue.courier import Deferred, Delivered, Route
+from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
+from posthouse.message.envelope import Recipient
 from posthouse.services import accounts, domains
 from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.placement import Placement
@@ -158,6 +159,22 @@ def test_queued_mail_follows_an_alias_that_was_made_since(tmp_path):
             assert house.mail_for_bob == 1
             assert house.elsewhere.taken == ["dave@elsewhere.test"]
             assert house.queue == []
+
+    asyncio.run(scenario())
+
+
+def test_a_recipient_that_is_removed_after_it_was_routed_costs_no_other_its_mail(tmp_path):
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("virtual", ("gone@a.test", "nobody@a.test"))
+            await house.receive("bob@a.test", notify=frozenset({"SUCCESS"}))
+            (name,) = house.queue
+            courier = house.runner._couriers["local"]
+            with house.spool.claim(name) as claim:
+                both = (*claim.message.envelope.recipients, Recipient("gone@a.test", "gone@a.test"))
+                outcomes = await courier.deliver(claim.message, both, "")
+            assert [type(outcome) for outcome in outcomes] == [Delivered, Failed]
+            assert house.mail_for_bob == 1
 
     asyncio.run(scenario())
 
