@@ -218,6 +218,26 @@ def test_accounts_of_a_disabled_domain_get_no_mail(database):
     with_house(database, test)
 
 
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql"])
+def test_what_an_old_tables_columns_have_no_room_for_is_refused_with_column_and_limit(dialect, request, tmp_path):
+    old = request.getfixturevalue("mariadb" if dialect == "mysql" else "postgresql")
+    narrow = "MODIFY destination varchar(128)" if dialect == "mysql" else "ALTER destination TYPE varchar(128)"
+    small = "MODIFY name tinytext" if dialect == "mysql" else "ALTER name TYPE varchar(255)"
+
+    async def test(house):
+        old.execute(f"ALTER TABLE virtual {narrow}; ALTER TABLE users {small}")
+        await add(house, "bob@a.test")
+        long = f"{'x' * 60}@{'y' * 60}.{'z' * 20}.test"
+        change = aliases.add(house.directory, "long@a.test", [long], actor=ROOT)
+        assert (await refused(change)).startswith("the column destination of virtual takes 128 characters at most")
+        if dialect == "mysql":
+            change = accounts.set_name(house.directory, "bob@a.test", "x" + "ö" * 199, actor=ROOT)
+            assert "the column name of users takes 255 octets at most, and this has 399" in await refused(change)
+        assert await all_of(aliases.listing(house.directory, actor=ROOT)) == []
+
+    with_house(Settings(data_dir=str(tmp_path), database=Database(url=old.url)), test)
+
+
 def test_what_an_old_tables_character_set_does_not_have_is_refused(mariadb, tmp_path):
     """Adopted tables are often latin1."""
 

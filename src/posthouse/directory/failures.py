@@ -3,7 +3,7 @@
 All of them are ``TryLater``: none is a reason to refuse mail. They differ in what helps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from posthouse.base.errors import TryLater
 
@@ -42,6 +42,13 @@ class Wrong(Failure):
 
 class Violated(Wrong):
     """A unique key, or another constraint."""
+
+
+class TooLong(Wrong):
+    """A value that a column has no room for; ``table`` and ``values``, by column, where they are known."""
+
+    table = ""
+    values: Sequence[Mapping[str, object]] = ()
 
 
 class Inexpressible(ValueError):

@@ -24,6 +24,7 @@ from posthouse.directory.failures import (
     Inexpressible,
     Lost,
     ReadOnly,
+    TooLong,
     Unusable,
     Violated,
     Wrong,
@@ -69,6 +70,7 @@ _FAILURES: dict[int, type[Failure]] = {
     1213: Again,  # deadlock; Galera: certification failed
     1226: Full,  # the user's limit of connections
     1290: ReadOnly,
+    1406: TooLong,
     1698: Denied,  # access denied, without a word about passwords
     1792: ReadOnly,
     1836: ReadOnly,

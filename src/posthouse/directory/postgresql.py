@@ -20,6 +20,7 @@ from posthouse.directory.failures import (
     Inexpressible,
     Lost,
     ReadOnly,
+    TooLong,
     Unusable,
     Violated,
     Wrong,
@@ -30,6 +31,7 @@ from posthouse.directory.pool import LOCK_SECONDS, Login
 # By class or by whole code. https://www.postgresql.org/docs/15/errcodes-appendix.html
 _FAILURES: dict[str, type[Failure]] = {
     "08": Lost,
+    "22001": TooLong,
     "23": Violated,
     "25006": ReadOnly,
     "28": Denied,  # logging in

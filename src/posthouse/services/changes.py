@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from posthouse.base.errors import TryLater
 from posthouse.directory.directory import Directory
 from posthouse.directory.errors import NotChanged
-from posthouse.directory.failures import Inexpressible
+from posthouse.directory.failures import Failure, Inexpressible, TooLong
 from posthouse.directory.model import Actor
 from posthouse.directory.records import START, Cursor
 from posthouse.message.address import is_domain, lookup_key, parse_path, to_ascii
@@ -33,9 +34,19 @@ async def make(directory: Directory, actor: Actor, work: "Callable[[Tables], Awa
     try:
         return await directory.change(actor, work)
     except IntegrityError as error:
-        raise NotChanged(f"the database has something like it already: {error.orig}") from None
+        reason = error.orig.reason if isinstance(error.orig, Failure) else error.orig
+        raise NotChanged(f"the database has something like it already: {reason}") from None
+    except TryLater as error:
+        if isinstance(error.__cause__, TooLong):
+            raise NotChanged(await _too_long(directory, error.__cause__)) from None
+        raise
     except Inexpressible as error:
         raise NotChanged(f"the database can't hold that: {error}") from None
+
+
+async def _too_long(directory: Directory, error: TooLong) -> str:
+    said = await directory.read(lambda tables: tables.too_long(error.table, error.values)) if error.table else ""
+    return said or f"the database has no room for it: {error.reason}"
 
 
 async def pages(

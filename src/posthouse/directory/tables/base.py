@@ -6,10 +6,11 @@ Invariants:
   2. Nothing asks for more than ``PAGE_ROWS`` rows at once, but for those of one key.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import ColumnElement, Executable, Table, delete, func, or_, select
 
 from posthouse.base.errors import TryLater
@@ -17,7 +18,7 @@ from posthouse.directory import schema
 from posthouse.directory.database import Row as DatabaseRow
 from posthouse.directory.database import Transaction
 from posthouse.directory.errors import NotChanged
-from posthouse.directory.failures import Inexpressible
+from posthouse.directory.failures import Inexpressible, TooLong
 from posthouse.directory.model import Actor
 from posthouse.directory.records import START, Cursor, text
 from posthouse.directory.resolution import Resolver
@@ -110,7 +111,39 @@ class Rows:
     async def execute(
         self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None
     ) -> Sequence[DatabaseRow]:
-        return await self.transaction.execute(statement, rows)
+        try:
+            return await self.transaction.execute(statement, rows)
+        except TooLong as error:
+            error.table = getattr(getattr(statement, "table", None), "name", "")
+            error.values = rows or [statement.compile().params]  # type: ignore[attr-defined]
+            raise
+
+    async def too_long(self, name: str, values: Sequence[Mapping[str, object]]) -> str:
+        """Which of ``values`` a table has no room for, in words; empty where each would fit."""
+        columns = sqlalchemy.table(
+            "columns",
+            *map(
+                sqlalchemy.column,
+                ("table_name", "table_schema", "column_name", "data_type", "character_maximum_length"),
+            ),
+            schema="information_schema",
+        ).c
+        here = func.database() if self.transaction.dialect == "mysql" else func.current_schema()
+        statement = select(columns.column_name, columns.data_type, columns.character_maximum_length)
+        statement = statement.where(columns.table_name == name, columns.table_schema == here)
+        for found, kind, most in await self.transaction.execute(statement):
+            for one in values:
+                value = one.get(found, one.get(f"new_{found}"))
+                # MariaDB's tinytext has 255 octets, varchar(255) as many characters.
+                is_octets = text(kind).endswith("text")
+                if most is None or not isinstance(value, str):
+                    continue
+                size = len(value.encode() if is_octets else value)
+                if size > int(most):
+                    unit = "octets" if is_octets else "characters"
+                    has = f"this has {size}: {value[:60]}…"
+                    return f"the column {found} of {name} takes {most} {unit} at most, and {has}"
+        return ""
 
 
 def chunks(values: Sequence[Any], size: int = _FEW) -> Iterable[Sequence[Any]]:
