@@ -84,6 +84,7 @@ class Server:
         self._connect = connect
         self._most = most
         self._slots = asyncio.Semaphore(most)
+        self._connecting = asyncio.Lock()
         self._idle: list[Connection] = []
         self._held = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -156,12 +157,12 @@ class Server:
         while True:
             if self.state == "down":
                 raise Lost(self.reason)
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.is_usable:
-                    return connection
+            if connection := self._take_idle():
+                return connection
             try:
-                return await self._new()
+                # One by one: who finds the server full can tell then whether that is because of us.
+                async with self._connecting:
+                    return self._take_idle() or await self._new()
             except Full as failure:
                 if not self._held:
                     self.set_state("down", failure.reason)
@@ -169,7 +170,16 @@ class Server:
                 # The server's limit is lower than ours: one of those that we have will be free soon.
                 await self._wait_for_release(failure)
 
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+        return None
+
     async def _new(self) -> Connection:
+        if self.state == "down":
+            raise Lost(self.reason)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connect()
