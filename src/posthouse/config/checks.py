@@ -176,6 +176,7 @@ CHECKS: dict[str, Check] = {
     "queue.lifetime_seconds": _whole(0, 10 * _WEEK),
     "queue.connections_per_destination": _whole(1, 10_000),
     "queue.connections": _whole(1, 10_000),
+    "queue.messages_per_minute": _whole(0, 1_000_000),
     "log.level": _choice("debug", "info", "warning", "error"),
     "log.format": _choice("auto", "text", "json"),
 }

@@ -261,9 +261,11 @@ class QueuePolicy:
     lifetime_seconds: int = 432_000
     """A message that is older than this is given up and returned (RFC 5321 §4.5.4.1 asks for 4-5 days)."""
     connections_per_destination: int = 20
-    """Most simultaneous connections to one destination."""
+    """Most simultaneous connections to one destination. It begins with 5 and has more while it takes what it gets."""
     connections: int = 100
     """Most simultaneous connections in all."""
+    messages_per_minute: int = 0
+    """Most messages a minute to one destination; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,3 +51,8 @@ async def call_courier(
     except Exception as failure:  # noqa: BLE001 - a bug is a 4xx
         log.error("courier-broken", trace=message.id, route=str(route), exc_info=failure)
     return [Deferred(TEMPORARY_FAILURE)] * len(recipients)
+
+
+def turned_away(outcome: Outcome) -> bool:
+    """Nobody answered, or the server had no place for us: 421, RFC 5321 §3.8."""
+    return isinstance(outcome, Deferred) and (outcome.unreachable or outcome.reply.code == 421)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from posthouse.base.clock import Clock
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.journal import Journal
-from posthouse.mailqueue.attempt import Router, call_courier, check_routes
+from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
 from posthouse.mailqueue.courier import Courier, Deferred, Outcome, Route
 from posthouse.mailqueue.outcomes import record
 from posthouse.mailqueue.schedule import Job, Schedule
-from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool
+from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool, owner_of
 from posthouse.mailqueue.state import MessageState
 from posthouse.runtime.log import log
 from posthouse.runtime.watch import Subscription, Watch
@@ -74,7 +74,7 @@ class Runner:
         self._route = route
         self._couriers = couriers
         self._report = report
-        self._schedule = Schedule(limit=policy.connections, limit_per_route=policy.connections_per_destination)
+        self._schedule = Schedule(policy)
         self._known: set[str] = set()
         self._held: dict[str, _Held] = {}
         self._woken: set[str] = set()
@@ -223,9 +223,8 @@ class Runner:
         now = self._clock.now().timestamp()
         for route, group in together.items():
             due = min([message.state.recipients[place].next_attempt for place in group])
-            self._schedule.put(message.id, route, frozenset(group), due)
-            # The operator who says "retry" means now.
-            if is_woken and due <= now:
+            self._schedule.put(message.id, route, frozenset(group), due, owner_of(message))
+            if is_woken and due <= now:  # the operator who says "retry" means now
                 self._schedule.resume(route)
 
     async def _route_or_none(self, message: QueuedMessage, place: int) -> Route | None:
@@ -303,7 +302,7 @@ class Runner:
 
     def _put_again(self, job: Job, wait_seconds: float) -> None:
         due = self._clock.now().timestamp() + wait_seconds
-        self._schedule.put(job.message, job.route, job.recipients, due)
+        self._schedule.put(job.message, job.route, job.recipients, due, job.owner)
 
     async def _attempt(self, held: _Held, job: Job) -> None:
         """One courier, once, for those of the job's recipients that are still its own."""
@@ -316,7 +315,7 @@ class Runner:
         )
         outcomes, remaining = await check_routes(self._route, message, pending, job.route)
         if remaining:
-            outcomes |= zip(remaining, await self._deliver(message, remaining, job.route), strict=True)
+            outcomes |= zip(remaining, await self._deliver(message, remaining, job), strict=True)
         self._has_outcome(job)
         async with held.settling:
             if held.is_gone:
@@ -328,18 +327,20 @@ class Runner:
             if not held.is_gone:
                 await self._put(message, pending)
 
-    async def _deliver(self, message: QueuedMessage, places: Sequence[int], route: Route) -> list[Outcome]:
+    async def _deliver(self, message: QueuedMessage, places: Sequence[int], job: Job) -> list[Outcome]:
         task = asyncio.current_task()
         assert task is not None
         self._delivering.add(task)
         try:
-            outcomes = await call_courier(self._couriers, message, places, route)
+            outcomes = await call_courier(self._couriers, message, places, job.route)
         finally:
             self._delivering.discard(task)
-        if all(isinstance(outcome, Deferred) and outcome.unreachable for outcome in outcomes):
-            self._schedule.pause(route, self._clock.now().timestamp() + self._policy.minimum_wait_seconds)
+        if not all(isinstance(outcome, Deferred) for outcome in outcomes):
+            self._schedule.taken(job)
+        elif all(turned_away(outcome) for outcome in outcomes):
+            self._schedule.failed(job, self._clock.now().timestamp())
         else:
-            self._schedule.resume(route)
+            self._schedule.resume(job.route)
         return outcomes
 
     # Settling: reports, then the state on disk or the message removed.

@@ -1,21 +1,32 @@
 """The schedule: which message is attempted next, for which recipients, and when it is tried again.
 
 Pure: times are seconds since the epoch and are passed in. A job is what is due together: one message's
-recipients with one route. Jobs wait in a heap until they are due, then in their route's lane.
+recipients with one route. Jobs wait in a heap until they are due, then in their route's lane, where every owner
+(the login that submitted the message, or else its sender) has a line of their own.
 
 Invariants:
   1. A job is in exactly one place: waiting, in its lane, or running (and then it is the runner's).
-  2. At most ``limit`` jobs run, and at most ``limit_per_route`` on one route.
-  3. Lanes are served in turn: a route with a hundred thousand messages delays another route's by one job.
-  4. Every operation is O(log n) in the number of jobs, amortised.
+  2. At most ``connections`` jobs run, and on one route no more than its window has room for (``feedback``).
+  3. Lanes are served in turn, and in a lane its owners: a hundred thousand messages to one route, or from one
+     sender, delay another's by one job.
+  4. The last quarter of the connections is for routes that have none: destinations that take long don't stop others.
+  5. Every operation is O(log n) in the number of jobs, amortised; ``take`` also passes over busy lanes.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import TypeVar
 
 from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.courier import Route
+from posthouse.mailqueue.feedback import INITIAL_WINDOW, Feedback
+
+_Key = TypeVar("_Key")
+REMEMBERED = 10_000
+"""Destinations of which is known how they fare, besides those that have jobs; the longest unused is forgotten."""
+WINDOW = 10_000
+"""About how many jobs are to be known at a time; the rest waits elsewhere."""
 
 
 def next_attempt(first: float, last: float, attempts: int, policy: QueuePolicy) -> float | None:
@@ -35,49 +46,83 @@ def next_attempt(first: float, last: float, attempts: int, policy: QueuePolicy) 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One message's recipients (by their place in the envelope) with one route, due together."""
+    """One message's recipients (by their place in the envelope) with one route, due together.
+
+    ``epoch``: the route's when it began to run.
+    """
 
     message: str
     route: Route
     recipients: frozenset[int]
     due: float
+    owner: str = ""
+    epoch: int = 0
     dropped: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The due jobs of one route."""
+    """The due jobs of one route, a line for each owner. ``turn``: owners that have a line, the next one first."""
 
     route: Route
-    jobs: deque[Job] = field(default_factory=deque[Job])
+    lines: dict[str, deque[Job]] = field(default_factory=dict[str, deque[Job]])
+    turn: deque[str] = field(default_factory=deque[str])
     running: int = 0
-    paused_until: float = 0.0
     in_turn: bool = False
+
+    def append(self, job: Job) -> None:
+        line = self.lines.get(job.owner)
+        if line is None:
+            line = self.lines[job.owner] = deque()
+            self.turn.append(job.owner)
+        line.append(job)
+
+    def front(self) -> Job | None:
+        """The next job; it stays."""
+        while self.turn:
+            line = self.lines[self.turn[0]]
+            while line and line[0].dropped:
+                line.popleft()
+            if line:
+                return line[0]
+            del self.lines[self.turn.popleft()]
+        return None
+
+    def pop(self) -> None:
+        """Remove what ``front`` said; its owner is served again after the others."""
+        self.lines[self.turn[0]].popleft()
+        self.turn.rotate(-1)
 
 
 class Schedule:
-    """All jobs that are known, in memory."""
+    """The jobs that are known, in memory, and how destinations fare."""
 
-    def __init__(self, *, limit: int, limit_per_route: int) -> None:
-        self._limit = limit
-        self._limit_per_route = limit_per_route
+    def __init__(self, policy: QueuePolicy, *, window: int = WINDOW) -> None:
+        self._policy = policy
+        self._window = window
+        self._reserve = policy.connections // 4
         self._jobs: dict[str, dict[Route, Job]] = {}
+        self._count = 0
+        self._of_route: dict[Route, int] = {}
+        self._of_owner: dict[tuple[Route, str], int] = {}
         self._waiting: list[tuple[float, int, Job]] = []
-        self._pauses: list[tuple[float, int, _Lane]] = []
+        self._pauses: list[tuple[float, int, Route]] = []
         self._sequence = 0
         self._lanes: dict[Route, _Lane] = {}
         self._turn: deque[_Lane] = deque()
+        self._feedback: dict[Route, Feedback] = {}
         self._running = 0
         self._dropped = 0
 
-    def put(self, message: str, route: Route, recipients: frozenset[int], due: float) -> None:
+    def put(self, message: str, route: Route, recipients: frozenset[int], due: float, owner: str = "") -> None:
         """Add a job; one that waits for the same message and route is merged into it, due at the earlier time."""
         jobs = self._jobs.setdefault(message, {})
         waiting = jobs.get(route)
         if waiting is not None:
             self._cancel(waiting)
-            recipients, due = recipients | waiting.recipients, min(due, waiting.due)
-        job = jobs[route] = Job(message, route, recipients, due)
+            recipients, due, owner = recipients | waiting.recipients, min(due, waiting.due), waiting.owner
+        job = jobs[route] = Job(message, route, recipients, due, owner)
+        self._tally(job, 1)
         heappush(self._waiting, (due, self._next_sequence(), job))
 
     def drop(self, message: str) -> None:
@@ -88,22 +133,19 @@ class Schedule:
     def take(self, now: float) -> Job | None:
         """The next job to run, or None while none is due or a limit is reached. Ends with ``release``."""
         self._promote(now)
-        while self._turn and self._running < self._limit:
+        for _ in range(len(self._turn)):
+            if self._running >= self._policy.connections:
+                break
             lane = self._turn.popleft()
             lane.in_turn = False
-            job = self._front(lane)
-            if job is None or lane.paused_until > now:
+            job = lane.front()
+            if job is None or self._free_at(lane.route) > now:
                 self._tidy(lane)
-                continue
-            lane.jobs.popleft()
-            jobs = self._jobs[job.message]
-            del jobs[job.route]
-            if not jobs:
-                del self._jobs[job.message]
-            lane.running += 1
-            self._running += 1
-            self._enter_turn(lane)
-            return job
+            elif lane.running and self._running >= self._policy.connections - self._reserve:
+                self._enter_turn(lane)
+            else:
+                self._start(lane, job, now)
+                return job
         return None
 
     def release(self, job: Job) -> None:
@@ -114,19 +156,67 @@ class Schedule:
         self._enter_turn(lane)
         self._tidy(lane)
 
-    def pause(self, route: Route, until: float) -> None:
-        """Run nothing more on this route until then: its destination doesn't answer."""
-        lane = self._lane(route)
-        lane.paused_until = until
-        heappush(self._pauses, (until, self._next_sequence(), lane))
+    # What became of it.
+
+    def taken(self, job: Job) -> None:
+        """The destination took the message, or refused it for good."""
+        self._feedback_of(job.route).taken(self._policy.connections_per_destination)
+        self._free(job.route)
 
     def resume(self, route: Route) -> None:
-        """Forget a pause."""
+        """The destination answers, or is to be tried in spite of a pause."""
+        self._feedback_of(route).answered()
+        self._free(route)
+
+    def failed(self, job: Job, now: float) -> bool:
+        """The destination doesn't answer, or turns us away (421); whether it is left alone from now on."""
+        feedback = self._feedback_of(job.route)
+        policy = self._policy
+        if not feedback.failed(job.epoch, now, policy.minimum_wait_seconds, policy.maximum_wait_seconds):
+            return False
+        heappush(self._pauses, (feedback.paused_until, self._next_sequence(), job.route))
+        return True
+
+    # What is known.
+
+    def paused_until(self, route: Route) -> float:
+        """Until when the destination is left alone; 0: it is not."""
+        feedback = self._feedback.get(route)
+        return feedback.paused_until if feedback else 0.0
+
+    def has_room(self, route: Route, owner: str) -> bool:
+        """Whether one more job is to be known: nobody's backlog takes the place of others' mail.
+
+        Of the window an owner may have a twentieth on one route, all of them together a fifth. Beyond the window a
+        route may have as much as it can do at once, up to twice the window in all.
+        """
+        of_route, share = self._of_route.get(route, 0), self._window // 20
+        if self._count < self._window:
+            return of_route < 4 * share and self._of_owner.get((route, owner), 0) < share
+        return self._count < 2 * self._window and of_route < self._policy.connections_per_destination
+
+    def full(self) -> tuple[list[Route], list[tuple[Route, str]]]:
+        """Routes, and owners on routes, that have half of what they may have, or more."""
+        share = self._window // 20
+        most = 2 * share if self._count < self._window else self._policy.connections_per_destination // 2
+        owners = [pair for pair, count in self._of_owner.items() if 2 * count >= share]
+        return [route for route, count in self._of_route.items() if count >= max(most, 1)], owners
+
+    @property
+    def room(self) -> int:
+        """How many more jobs the window has place for."""
+        return max(self._window - self._count, 0)
+
+    def messages(self, route: Route) -> list[str]:
+        """Whose due jobs wait on this route."""
         lane = self._lanes.get(route)
-        if lane is not None:
-            lane.paused_until = 0.0
-            self._enter_turn(lane)
-            self._tidy(lane)
+        lines = lane.lines.values() if lane else ()
+        return [job.message for line in lines for job in line if not job.dropped]
+
+    def soonest(self, message: str) -> float | None:
+        """When the first of the message's jobs could run, by due times and pauses; None: it has no jobs."""
+        jobs = self._jobs.get(message, {}).values()
+        return min((max(job.due, self.paused_until(job.route)) for job in jobs), default=None)
 
     def next_event(self) -> float | None:
         """When ``take`` may next have something that it hasn't now, apart from releases; None: never."""
@@ -135,29 +225,55 @@ class Schedule:
         times = [heap[0][0] for heap in (self._waiting, self._pauses) if heap]
         return min(times, default=None)
 
+    # Inside.
+
     def _promote(self, now: float) -> None:
         """Put what has become due into its lane, and lanes whose pause is over back into their turn."""
         while self._waiting and self._waiting[0][0] <= now:
             job = heappop(self._waiting)[2]
             if not job.dropped:
                 lane = self._lane(job.route)
-                lane.jobs.append(job)
+                lane.append(job)
                 self._enter_turn(lane)
         while self._pauses and self._pauses[0][0] <= now:
-            lane = heappop(self._pauses)[2]
-            if lane.paused_until <= now:
-                lane.paused_until = 0.0
-                self._enter_turn(lane)
-                self._tidy(lane)
+            route = heappop(self._pauses)[2]
+            feedback = self._feedback.get(route)
+            if feedback and feedback.paused_until <= now:
+                feedback.paused_until = 0.0
+            if feedback is None or feedback.free_at() <= now:
+                self._free(route)
+
+    def _start(self, lane: _Lane, job: Job, now: float) -> None:
+        lane.pop()
+        jobs = self._jobs[job.message]
+        del jobs[job.route]
+        if not jobs:
+            del self._jobs[job.message]
+        self._tally(job, -1)
+        lane.running += 1
+        self._running += 1
+        if _is_elsewhere(job.route):
+            feedback = self._feedback_of(job.route)
+            job.epoch = feedback.epoch
+            feedback.started(now, self._policy.messages_per_minute)
+            if feedback.not_before > now:
+                heappush(self._pauses, (feedback.not_before, self._next_sequence(), job.route))
+        self._enter_turn(lane)
 
     def _cancel(self, job: Job) -> None:
         """Leave a job where it is, to be skipped; clear the heap once such jobs could be most of it."""
         job.dropped = True
+        self._tally(job, -1)
         self._dropped += 1
         if self._dropped > 64 + len(self._waiting) // 2:
             self._waiting = [entry for entry in self._waiting if not entry[2].dropped]
             heapify(self._waiting)
             self._dropped = 0
+
+    def _tally(self, job: Job, change: int) -> None:
+        self._count += change
+        _add(self._of_route, job.route, change)
+        _add(self._of_owner, (job.route, job.owner), change)
 
     def _lane(self, route: Route) -> _Lane:
         lane = self._lanes.get(route)
@@ -165,23 +281,67 @@ class Schedule:
             lane = self._lanes[route] = _Lane(route)
         return lane
 
-    def _front(self, lane: _Lane) -> Job | None:
-        while lane.jobs and lane.jobs[0].dropped:
-            lane.jobs.popleft()
-        return lane.jobs[0] if lane.jobs else None
+    def _feedback_of(self, route: Route) -> Feedback:
+        """What is known of the route, which is used now."""
+        feedback = self._feedback.pop(route, None)
+        if feedback is None:
+            feedback = Feedback(min(INITIAL_WINDOW, float(self._policy.connections_per_destination)))
+            if len(self._feedback) >= REMEMBERED:
+                self._forget_one()
+        self._feedback[route] = feedback
+        return feedback
+
+    def _forget_one(self) -> None:
+        """The longest unused without jobs; of a few, so that this stays cheap."""
+        for _ in range(100):
+            route = next(iter(self._feedback))
+            feedback = self._feedback.pop(route)
+            if route not in self._lanes:
+                return
+            self._feedback[route] = feedback
+
+    def _free_at(self, route: Route) -> float:
+        feedback = self._feedback.get(route)
+        return feedback.free_at() if feedback else 0.0
+
+    def _at_once(self, route: Route) -> int:
+        limit = self._policy.connections_per_destination
+        if not _is_elsewhere(route):
+            return limit
+        feedback = self._feedback.get(route)
+        return feedback.at_once if feedback else min(int(INITIAL_WINDOW), limit)
+
+    def _free(self, route: Route) -> None:
+        lane = self._lanes.get(route)
+        if lane is not None:
+            self._enter_turn(lane)
+            self._tidy(lane)
 
     def _enter_turn(self, lane: _Lane) -> None:
-        if not lane.in_turn and not lane.paused_until and lane.running < self._limit_per_route and self._front(lane):
+        """Lanes that are paused, or too fast, come back when ``_pauses`` says so: ``take`` passes them over."""
+        if not lane.in_turn and lane.running < self._at_once(lane.route) and lane.front():
             lane.in_turn = True
             self._turn.append(lane)
 
     def _tidy(self, lane: _Lane) -> None:
         """Forget a lane that holds nothing."""
-        idle = not (lane.jobs or lane.running or lane.paused_until or lane.in_turn)
-        # An old pause may still know a lane that has long been forgotten and made anew.
-        if idle and self._lanes.get(lane.route) is lane:
+        if not (lane.turn or lane.running or lane.in_turn):
             del self._lanes[lane.route]
 
     def _next_sequence(self) -> int:
         self._sequence += 1
         return self._sequence
+
+
+def _is_elsewhere(route: Route) -> bool:
+    """Whether it leads to a host that may be slow, or away, or have enough of us."""
+    return bool(route.courier and route.destination)
+
+
+def _add(counts: dict[_Key, int], key: _Key, change: int) -> None:
+    """Count; what is at zero is not kept."""
+    count = counts.get(key, 0) + change
+    if count:
+        counts[key] = count
+    else:
+        del counts[key]

@@ -88,6 +88,11 @@ class QueuedMessage:
         return file
 
 
+def owner_of(message: QueuedMessage) -> str:
+    """Whose mail it is, where there is to be a fair share for everybody: the login's, or else the sender's."""
+    return message.envelope.login or message.envelope.sender
+
+
 class Claim:
     """A message whose lock is held."""
 
