@@ -9,6 +9,7 @@ from tests.databases import run
 
 from posthouse.base.errors import Refused
 from posthouse.config.settings import Database, Lookup, Settings
+from posthouse.directory.model import Actor
 from posthouse.services import adoption, tablecopy
 
 FIVE = """
@@ -92,11 +93,15 @@ class Old:
             sql = sql.replace(f"{{{word}}}", text)
         self._execute(f"SET ROLE posthouse;{sql}" if self.dialect == "postgresql" else sql)
 
+    async def ask(self, sql):
+        async with adoption.opened(self.settings) as database:
+            return await database.query(sql)
+
     def look(self, **changed):
         return asyncio.run(adoption.check(replace(self.settings, **changed)))
 
     def adopt(self, **options):
-        return asyncio.run(adoption.adopt(self.settings, **options))
+        return asyncio.run(adoption.adopt(self.settings, actor=Actor("cli:root"), **options))
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
@@ -162,6 +167,9 @@ def test_an_adopted_database_has_our_tables_beside_it_and_nothing_else_changed(o
     assert (report.schema, report.advice) == ("0002", "")
     assert kinds(report.findings) == kinds(seen.findings) == kinds(done.findings)
     assert old.adopt().made == ()
+    assert [tuple(row) for row in asyncio.run(old.ask("SELECT who, what FROM posthouse_audit"))] == [
+        ("cli:root", "db adopt")
+    ]
     asyncio.run(adoption.move(old.settings, "base"))
     assert old.dump() == before
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 from tests.databases import run
 
-from posthouse.base.errors import TryLater
+from posthouse.base.errors import Refused, TryLater
 from posthouse.config.settings import Database, Settings
 from posthouse.directory import migrations, version
 from posthouse.directory.schema import metadata
@@ -175,7 +175,7 @@ def test_what_a_start_says_of_a_schema_that_does_not_fit(database, tmp_path):
     assert reason().endswith("has schema 0001, this Posthouse needs 0002: 'posthouse db upgrade'")
     asyncio.run(adoption.move(settings, "base"))
     assert "'posthouse db adopt' takes them over" in reason()
-    with pytest.raises(TryLater, match="there is no schema revision '0815'"):
+    with pytest.raises(Refused, match="there is no schema revision '0815'"):
         asyncio.run(adoption.move(settings, "0815"))
 
 

@@ -69,7 +69,9 @@ def adopt(
     from posthouse.services import adoption
 
     with contextlib.closing(_Progress()) as progress:
-        done = asyncio.run(adoption.adopt(terminal.settings(), dry_run=dry_run, progress=progress))
+        done = asyncio.run(
+            adoption.adopt(terminal.settings(), actor=terminal.actor(), dry_run=dry_run, progress=progress)
+        )
     if as_json:
         terminal.print_json(asdict(done))
     else:
@@ -119,7 +121,8 @@ def _move(revision: str, *, forward: bool, yes: bool) -> None:
             f"from {move.current} to {revision} is the other way: posthouse db {other} {revision}"
         )
     for table, count in move.losses:
-        print(f"{table} is dropped with its {count} rows" if count else f"{table} is dropped; it is empty")
+        rows = "1 row" if count == 1 else f"{count} rows"
+        print(f"{table} is dropped with its {rows}" if count else f"{table} is dropped; it is empty")
     if is_back and not yes:
         print("nothing was changed: add --yes to do it")
         raise typer.Exit(PROBLEMS)

@@ -11,14 +11,19 @@ import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from sqlalchemy import insert
+
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Settings
 from posthouse.directory import version
 from posthouse.directory.database import Database, Transaction
 from posthouse.directory.migrations import HEAD, OverTransaction, migrate, plan, revision_text
 from posthouse.directory.migrations.file import upgrade_file
+from posthouse.directory.model import Actor
+from posthouse.directory.schema import audit
 from posthouse.directory.servers import Servers, ServerStatus
 from posthouse.directory.sqlite import SCHEME, SqliteDatabase
+from posthouse.directory.tables.base import now
 from posthouse.services.changes import NotChanged
 from posthouse.services.findings import Finding
 from posthouse.services.inspection import Progress, inspect
@@ -115,7 +120,7 @@ async def check(settings: Settings, progress: Progress = _silent) -> Report:
         return Report(database.name, servers, version.BASE if schema == "" else schema or "", advice, tuple(findings))
 
 
-async def adopt(settings: Settings, *, dry_run: bool = False, progress: Progress = _silent) -> Adoption:
+async def adopt(settings: Settings, *, actor: Actor, dry_run: bool = False, progress: Progress = _silent) -> Adoption:
     """Take an existing database over. Raises ``NotChanged`` where there is nothing to adopt, and ``TryLater``."""
     async with opened(settings) as database:
         schema = await version.found_version(database)
@@ -128,7 +133,17 @@ async def adopt(settings: Settings, *, dry_run: bool = False, progress: Progress
         made: list[str] = []
         if not is_refused and not dry_run and schema != HEAD:
             made = await _migrate(settings, database, HEAD, make=False)
+            await _audit(database, actor, f"made {', '.join(made)}")
         return Adoption(database.name, findings, tuple(made), is_refused)
+
+
+async def _audit(database: Database, actor: Actor, detail: str) -> None:
+    values = {"when": now(), "who": actor.name, "what": "db adopt", "object": database.name, "detail": detail}
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(insert(audit), [{**values, "source": actor.source}])
+
+    await database.transaction(work)
 
 
 async def plan_move(settings: Settings, target: str = HEAD) -> Move:

@@ -64,7 +64,7 @@ def test_a_database_is_made_checked_and_taken_back_and_forward(posthouse, tmp_pa
     assert posthouse("upgrade") == (0, f"database {path} has schema 0002 already\n", "")
     code, said, _ = posthouse("downgrade", "base")
     assert code == 1
-    assert "posthouse_state is dropped with its 1 rows\n" in said
+    assert "posthouse_state is dropped with its 1 row\n" in said
     assert said.endswith("nothing was changed: add --yes to do it\n")
     code, said, _ = posthouse("downgrade", "0001", "--yes")
     assert (code, said.splitlines()[-1].partition(":")[0]) == (0, "now at 0001")

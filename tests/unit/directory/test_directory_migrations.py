@@ -8,7 +8,7 @@ import threading
 import pytest
 import sqlalchemy
 
-from posthouse.base.errors import TryLater
+from posthouse.base.errors import Refused, TryLater
 from posthouse.directory import migrations, version
 from posthouse.directory.migrations.file import upgrade_file
 from posthouse.directory.schema import metadata
@@ -228,7 +228,7 @@ def test_the_copy_is_readable_for_its_owner_alone_and_replaces_none(released, tm
 
 
 def test_a_plan_for_an_unknown_revision_says_which_there_are():
-    with pytest.raises(TryLater, match="no schema revision '7': 0001, 0002, or base"):
+    with pytest.raises(Refused, match="no schema revision '7': 0001, 0002, or base"):
         migrations.plan("mysql", "base", "7")
     with pytest.raises(TryLater, match="newer Posthouse"):
         migrations.plan("mysql", "0099", "0002")

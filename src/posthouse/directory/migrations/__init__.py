@@ -24,6 +24,7 @@ from sqlalchemy import text
 
 from posthouse.base.errors import TryLater
 from posthouse.directory.database import Dialect, Row, Transaction
+from posthouse.directory.errors import NotChanged
 from posthouse.directory.version import BASE, NEEDED, VERSION_TABLE, found_version, newer, tables
 
 HEAD = NEEDED
@@ -75,11 +76,11 @@ class Step:
 def plan(dialect: Dialect, current: str, target: str, make: Iterable[str] = ()) -> list[Step]:
     """What leads from ``current`` to ``target``. ``make``: those of the five tables that are to be made.
 
-    Raises ``TryLater`` for revisions that there are not.
+    Raises ``NotChanged`` for a target that there is not, ``TryLater`` for a newer Posthouse's schema.
     """
     positions = {BASE: 0, **{revision: number for number, revision in enumerate(REVISIONS, 1)}}
     if target not in positions:
-        raise TryLater(f"there is no schema revision {target!r}: {', '.join(REVISIONS)}, or base")
+        raise NotChanged(f"there is no schema revision {target!r}: {', '.join(REVISIONS)}, or base")
     if current not in positions:
         raise TryLater(newer(current))
     start, end = positions[current], positions[target]
