@@ -21,7 +21,6 @@ from posthouse.services.import_addresses import AddressImporter
 from posthouse.services.importing import Existing, Imported, Importer, ImportRefused, Progress, run
 
 app = terminal.noun("Take over accounts and addresses from files.")
-INTERRUPTED = 130
 _TOLD_SECONDS = 1.0
 Table = Literal["accounts", "virtual", "alias", "transport", "relocated"]
 
@@ -52,8 +51,8 @@ def from_csv(
         _tell(error.problems, error.count)
         raise
     except KeyboardInterrupt:
-        print("\nposthouse: interrupted; --existing skip imports the rest", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        print("\n--existing skip imports the rest", end="", file=sys.stderr)
+        raise
     _tell(done.problems, done.wrong)
     parts = [f"{done.added} added", f"{done.updated} updated", f"{done.skipped} there already"]
     print(", ".join(parts + ([f"{done.wrong} left out"] if done.wrong else [])))

@@ -3,7 +3,7 @@
 Invariants:
   1. ``--config`` and ``--data`` stand anywhere on the line, for every command.
   2. An expected error is one line on standard error (a wrong configuration: one for each problem), and an exit
-     code: 1 refused, 2 usage or configuration, 75 try later. Never a traceback.
+     code: 1 refused, 2 usage or configuration, 75 try later, 130 interrupted. Never a traceback.
   3. ``serve`` imports nothing that only the other commands need.
 """
 
@@ -18,6 +18,7 @@ from posthouse.runtime import log
 REFUSED = 1
 USAGE = 2
 TRY_LATER = 75  # EX_TEMPFAIL
+INTERRUPTED = 130  # as shells say it of SIGINT
 _OPTIONS = {"--config": "POSTHOUSE_CONFIG", "--data": "POSTHOUSE_DATA"}
 
 
@@ -41,6 +42,10 @@ def run(arguments: Sequence[str]) -> int:
         return _told(TRY_LATER, error.reason)
     except PosthouseError as error:
         return _told(REFUSED, error.reason)
+    except KeyboardInterrupt:
+        return _told(INTERRUPTED, "interrupted")
+    except BrokenPipeError:
+        return _without_reader()
     except OSError as error:
         return _told(REFUSED, f"{error.filename or 'system'}: {error.strerror}")
 
@@ -81,8 +86,17 @@ def _command(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="posthouse")
     except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print(file=sys.stderr)  # behind what the terminal shows of Ctrl-C
+            return _told(INTERRUPTED, "interrupted")
         return ended.code if isinstance(ended.code, int) else 0
     return 0
+
+
+def _without_reader() -> int:
+    """Whoever reads what is printed has enough of it, as ``head`` has; Python mustn't say so when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return REFUSED
 
 
 def _told(code: int, *lines: str) -> int:

@@ -130,3 +130,11 @@ def test_nothing_that_a_terminal_would_obey_is_in_json_either(posthouse, tmp_pat
     said = posthouse("alias", "list", "--json")[1]
     assert "\x9b" not in said
     assert json.loads(said)[0]["destinations"] == ["\x9b2J\u202e"]
+
+
+def test_ctrl_c_ends_any_command_with_130_and_a_line(posthouse, monkeypatch):
+    def pressed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("posthouse.cli.terminal.password", pressed)
+    assert posthouse("account", "add", "bob@a.test") == (130, "", "\nposthouse: interrupted\n")
