@@ -14,6 +14,7 @@ from posthouse.cli.terminal import Json, actor, printable, with_directory
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
 from posthouse.services import accounts, app_passwords, overview, passwords, totp
+from posthouse.services.changes import address_key
 
 app = terminal.noun("Accounts: users with a mailbox.")
 app_password = terminal.noun("Further passwords of an account, each for one program.")
@@ -34,6 +35,7 @@ def add(
     password_stdin: PasswordStdin = False,
     name: Annotated[str, typer.Option(help="The user's name.")] = "",
     quota: Annotated[str | None, typer.Option(help=f"{_QUOTA} Not given: the domain's default.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Add an account in a hosted domain."""
     given = terminal.password(password_stdin)
@@ -43,7 +45,10 @@ def add(
             directory, settings, address, password, name=name, quota=quota, actor=actor()
         )
     )
-    print(f"{account.email} added" + (f", password {password}" if given is None else ""))
+    if as_json:
+        terminal.print_json({**asdict(account), **({"password": password} if given is None else {})})
+    else:
+        print(f"{account.email} added" + (f", password {password}" if given is None else ""))
 
 
 @app.command("list")
@@ -197,11 +202,16 @@ def add_app_password(
     address: str,
     name: Annotated[str, typer.Argument(help="What it is for, such as a program or device.")],
     scope: Annotated[str, typer.Option(help="What it may be used for: of imap, pop3, smtp, web.")] = "imap,pop3,smtp",
+    as_json: Json = False,
 ) -> None:
     """Make a further password; it is shown this once."""
     made = with_directory(
         lambda directory, _: app_passwords.add(directory, address, name, scope.split(","), actor=actor())
     )
+    if as_json:
+        scopes = sorted({one.strip().lower() for one in scope.split(",")})
+        terminal.print_json({"email": address_key(address), "name": name.strip(), "scopes": scopes, "password": made})
+        return
     print(f"{address} has the app password {made} for {printable(name)} ({scope})")
 
 

@@ -138,3 +138,10 @@ def test_ctrl_c_ends_any_command_with_130_and_a_line(posthouse, monkeypatch):
 
     monkeypatch.setattr("posthouse.cli.terminal.password", pressed)
     assert posthouse("account", "add", "bob@a.test") == (130, "", "\nposthouse: interrupted\n")
+
+
+def test_what_is_made_is_told_as_json_with_its_password_where_it_was_made_here(posthouse):
+    made = json.loads(posthouse("account", "add", "Bob@a.test", "--json")[1])
+    assert (made["email"], made["maildir"], len(made["password"])) == ("bob@a.test", "a.test/bob/", 23)
+    phone = json.loads(posthouse("account", "app-password", "add", "Bob@a.test", "phone", "--json")[1])
+    assert (phone["email"], phone["scopes"], len(phone["password"])) == ("bob@a.test", ["imap", "pop3", "smtp"], 23)
