@@ -120,6 +120,14 @@ class Directory:
         site = await self.resolver.site(lookup_key(f"@{key[0]}")[1:])
         return self._entry(site.is_hosted, site.is_hosted)
 
+    async def is_disabled(self, domain: str) -> bool:
+        """Whether an operator has turned ``domain`` off: neither delivery nor login."""
+        return await self._known((domain, "disabled"), self._is_disabled)
+
+    async def _is_disabled(self, key: tuple[str, str]) -> Entry:
+        site = await self.resolver.site(lookup_key(f"@{key[0]}")[1:])
+        return self._entry(site.is_disabled, not site.is_disabled)
+
     async def may_send_as(self, login: str, sender: str) -> bool:
         """Whether mail from ``sender`` may come from this login: it is its address, or leads to its mailbox."""
         login = lookup_key(login)

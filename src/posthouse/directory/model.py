@@ -3,7 +3,7 @@
 Addresses here are look-up keys (lower case, ASCII domain), but for ``ToHost``, whose local part stays as given.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from posthouse.base.errors import PosthouseError, Reply
@@ -45,7 +45,7 @@ class AppPassword:
     id: int
     name: str
     scopes: frozenset[str]
-    hash: str
+    hash: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class StoredCredentials:
     """
 
     email: str
-    clear: str
-    scram_sha256: str
-    argon2id: str
+    clear: str = field(repr=False)
+    scram_sha256: str = field(repr=False)
+    argon2id: str = field(repr=False)
     enabled: bool
     app_passwords: tuple[AppPassword, ...] = ()
 

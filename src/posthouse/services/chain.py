@@ -44,6 +44,8 @@ class Accounts(Protocol):
 
     async def credentials(self, email: str) -> StoredCredentials | None: ...
 
+    async def is_disabled(self, domain: str) -> bool: ...
+
     async def upgrade_password(self, email: str, old_clear: str, scram_sha256: str, argon2id: str) -> None: ...
 
     async def used_app_password(self, id: int, peer_address: str) -> None: ...  # noqa: A002
@@ -169,7 +171,9 @@ class Chain:
     async def may_log_in(self, account: str, peer: Peer) -> bool:
         """Whether one whose secret is right may log in. Raises ``TryLater``."""
         stored = await self._stored(account)
-        return peer.protocol == "smtp" if stored is None else stored.enabled
+        if stored is not None:
+            return stored.enabled
+        return peer.protocol == "smtp" and not await self._accounts.is_disabled(account.rpartition("@")[2])
 
     # Secrets that other mechanisms need
 

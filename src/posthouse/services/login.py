@@ -120,6 +120,11 @@ class Login:
             case Challenge():
                 return step
             case Success():
+                # An exchange may have been held open since its keys were looked up.
+                if not await self._chain.may_log_in(attempt.account or lookup_key(step.login), peer):
+                    attempt.login = step.login
+                    await self._failed(attempt, peer, WRONG.reason)
+                    return WRONG
                 return Success(self._succeeded(attempt, step.login, peer))
             case Failure():
                 attempt.login = exchange.login

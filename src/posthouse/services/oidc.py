@@ -157,12 +157,13 @@ class OidcTokens:
     def _wrong(self, claims: Claims, *, introspected: bool) -> str:
         """Why a token that the issuer has signed, or said to be active, is not for us and for now.
 
-        An answer about a token may leave out what a JWT has to say (RFC 7662 §2.2).
+        An answer about a token may leave out what a JWT has to say (RFC 7662 §2.2), but for the audience where one
+        is configured: an issuer says of other programs' tokens, too, that they are active.
         """
         now = self._clock.now().timestamp()
         if claims.get("iss", self._oidc.issuer if introspected else None) != self._oidc.issuer:
             return "another issuer's"
-        audience = claims.get("aud", self._oidc.audience if introspected else None)
+        audience = claims.get("aud")
         if self._oidc.audience and self._oidc.audience not in (
             audience if isinstance(audience, list) else [audience]
         ):

@@ -78,7 +78,7 @@ class RecentLogins:
     def _digest(self, login: str, stored: StoredCredentials | None, password: str, protocol: str) -> bytes:
         if stored is None:
             return self._hash((login, protocol, password))
-        further = repr(stored.app_passwords) if stored.app_passwords else ""
+        further = "".join(f"{one} {one.hash}" for one in stored.app_passwords)
         return self._hash(
             (login, stored.clear, stored.scram_sha256, stored.argon2id, further, protocol, stored.email, password)
         )

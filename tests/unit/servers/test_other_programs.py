@@ -53,6 +53,9 @@ class Accounts:
             raise self.fails
         return StoredCredentials(ALICE, "secret", "", "", True, self.app_passwords) if email == ALICE else None
 
+    async def is_disabled(self, domain: str) -> bool:
+        return domain == "off.test"
+
     async def used_app_password(self, number: int, peer_address: str) -> None:
         pass
 

@@ -12,7 +12,7 @@ import pytest
 from posthouse.base.clock import FakeClock
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Auth
-from posthouse.directory.model import StoredCredentials
+from posthouse.directory.model import AppPassword, StoredCredentials
 from posthouse.protocols.sasl import client
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.server import ServerMechanism
@@ -34,6 +34,7 @@ class Accounts:
     def __init__(self, *rows: StoredCredentials) -> None:
         self.rows = {row.email: row for row in rows}
         self.is_down = False
+        self.off: set[str] = set()
         self.used: list[tuple[int, str]] = []
 
     async def credentials(self, email: str) -> StoredCredentials | None:
@@ -45,6 +46,9 @@ class Accounts:
     async def upgrade_password(self, email: str, old_clear: str, scram_sha256: str, argon2id: str) -> None:
         if self.rows[email].clear == old_clear:
             self.rows[email] = replace(self.rows[email], clear="", scram_sha256=scram_sha256, argon2id=argon2id)
+
+    async def is_disabled(self, domain: str) -> bool:
+        return domain in self.off
 
     async def used_app_password(self, id: int, peer_address: str) -> None:  # noqa: A002
         self.used.append((id, peer_address))
@@ -289,3 +293,36 @@ def test_torn_host_secret_is_named(tmp_path):
     (tmp_path / "secret").write_bytes(b"short")
     with pytest.raises(OSError, match="shorter than 32"):
         host_secret(f"{tmp_path}/secret")
+
+
+def test_an_exchange_held_open_while_the_account_is_disabled_lets_nobody_in():
+    login, accounts = login_for(account(scram_sha256=SCRAM, argon2id=ARGON2ID))
+
+    async def hold_it_open() -> list[object]:
+        exchange, ours = (
+            login.start("SCRAM-SHA-256", PEER),
+            client.mechanism("SCRAM-SHA-256", ALICE, "secret", nonce=b"c" * 18),
+        )
+        assert exchange is not None
+        assert ours is not None
+        first = await login.authenticate(exchange, exchange.step(ours.initial()), PEER)
+        assert isinstance(first, Challenge)
+        final = await login.authenticate(exchange, exchange.step(ours.respond(first.data)), PEER)
+        accounts.rows[ALICE] = replace(accounts.rows[ALICE], enabled=False)
+        return [final, await login.authenticate(exchange, exchange.step(b""), PEER)]
+
+    final, outcome = run(login, hold_it_open())
+    assert isinstance(final, Challenge)
+    assert isinstance(outcome, Failure)
+
+
+def test_what_is_stored_is_in_no_repr():
+    text = repr(
+        account(
+            clear="secret",
+            scram_sha256=SCRAM,
+            argon2id=ARGON2ID,
+            app_passwords=(AppPassword(1, "phone", frozenset({"imap"}), "{SHA256}hash"),),
+        )
+    )
+    assert not [part for part in ("secret", SCRAM, ARGON2ID, "{SHA256}hash") if part in text]

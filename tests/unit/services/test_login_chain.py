@@ -407,3 +407,15 @@ def test_use_of_an_app_password_and_a_better_hash_reach_the_directory(tmp_path):
         await directory.close()
 
     asyncio.run(work())
+
+
+def test_another_program_lets_in_nobody_of_a_disabled_domain():
+    login, accounts = login_for(**chain_of(Source("ldap", bob="secret")))
+    accounts.off.add("example.test")
+
+    async def try_it() -> list[str | None]:
+        before = await login.verify(BOB, "secret", SMTP)
+        accounts.off.clear()
+        return [before, await login.verify(BOB, "secret", SMTP)]
+
+    assert run(login, try_it()) == [None, BOB]

@@ -261,7 +261,7 @@ def asking(realm, tmp_path):
 
 def test_the_issuer_is_asked_about_other_tokens_and_not_twice_a_minute(realm, asking):
     """RFC 7662 §2."""
-    realm.opaque["good"] = {"active": True, "email": "alice@example.test"}
+    realm.opaque["good"] = {"active": True, "email": "alice@example.test", "aud": AUDIENCE}
 
     async def run():
         clock = FakeClock(datetime.now(UTC))
@@ -289,12 +289,13 @@ def test_the_issuer_is_asked_about_other_tokens_and_not_twice_a_minute(realm, as
         {"exp": "soon"},
         {"iss": "https://other.test"},
         {"aud": "other"},
+        {"aud": None},
         {"email_verified": False},
     ],
     ids=str,
 )
 def test_an_answer_about_a_token_has_to_be_for_us_and_for_now(realm, asking, claims):
-    realm.opaque["token"] = {"active": True, "email": "alice@example.test", **claims}
+    realm.opaque["token"] = {"active": True, "email": "alice@example.test", "aud": AUDIENCE, **claims}
     assert check(realm, "token", **asking) is None
 
 
@@ -314,7 +315,7 @@ def test_an_address_in_another_spelling_is_nobodys(realm, email):
 
 def test_an_answer_is_not_kept_longer_than_its_token_lives(realm, asking):
     clock = FakeClock(datetime.now(UTC))
-    realm.opaque["short"] = {"active": True, "email": ALICE, "exp": clock.now().timestamp() + 5}
+    realm.opaque["short"] = {"active": True, "email": ALICE, "aud": AUDIENCE, "exp": clock.now().timestamp() + 5}
 
     async def run():
         async with tokens(realm, clock, **asking) as source:
