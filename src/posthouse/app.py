@@ -50,6 +50,8 @@ from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.placement import Placement
 from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.reception import Reception
+from posthouse.services.restrictions.dnslists import DnsLists
+from posthouse.services.restrictions.lists import Restrictions
 from posthouse.services.secret import host_secret
 from posthouse.services.sources import PasswordSource, TokenSource
 from posthouse.store.store import Store
@@ -187,8 +189,8 @@ async def _serve_mail(
     ready: Callable[[], None],
 ) -> None:
     stop = _stop_signal()
-    async with parts(settings, process) as its, _logins(its) as login:
-        sessions = _sessions(its, tls, login)
+    async with parts(settings, process) as its, _logins(its) as login, _restrictions(its) as restrictions:
+        sessions = _sessions(its, tls, login, restrictions)
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
@@ -295,11 +297,28 @@ async def _logins(its: Parts) -> AsyncIterator[Login]:
         await login.close()
 
 
-def _sessions(its: Parts, tls: Contexts, login: Login) -> dict[str, Session]:
+@contextlib.asynccontextmanager
+async def _restrictions(its: Parts) -> AsyncIterator[Restrictions]:
+    """The restriction lists of a process, and who is asked for them."""
+    settings = its.settings
+    resolver = DnsResolver(settings.dns.servers)
+    dns_lists = DnsLists(settings.dns.servers, timeout_seconds=settings.dnslists.timeout_seconds)
+    restrictions = Restrictions(settings, its.directory, resolver, dns_lists)
+    try:
+        yield restrictions
+    finally:
+        await restrictions.close()
+        await dns_lists.close()
+        await resolver.close()
+
+
+def _sessions(its: Parts, tls: Contexts, login: Login, restrictions: Restrictions) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
-    reception = Reception(hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir)
+    reception = Reception(
+        hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir, restrictions
+    )
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:
         options = ServerOptions(

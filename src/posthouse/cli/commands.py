@@ -4,7 +4,20 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import account, alias, config, db, domain, guard, importing, queue, relocated, terminal, transport
+from posthouse.cli import (
+    account,
+    alias,
+    config,
+    db,
+    domain,
+    guard,
+    importing,
+    queue,
+    relocated,
+    smtp,
+    terminal,
+    transport,
+)
 from posthouse.cli.audit import audit
 from posthouse.cli.export import export
 from posthouse.cli.resolve import resolve
@@ -43,5 +56,6 @@ app.command()(export)
 app.command()(audit)
 app.add_typer(guard.app, name="guard")
 app.add_typer(queue.app, name="queue")
+app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)
 app.command()(version)

@@ -50,6 +50,7 @@ def serve(
     settings = _with_workers(settings)
     logging.configure(settings.log.level, settings.log.format)
     try:
+        _check_tables(settings)
         identity = _identity(settings)
         lock = _take_data_dir(settings, identity)
         _prepare(settings, identity, before)
@@ -70,6 +71,7 @@ def serve(
         fresh = _with_workers(load())
         if fresh.listen != settings.listen or fresh.workers != settings.workers:
             raise CannotServeError("listen and workers are read at start only: restart to change them")
+        _check_tables(fresh)
         roles = app.roles(fresh, listeners, identity, os.getpid())
         _check_directory(fresh, identity)
         return roles
@@ -86,6 +88,14 @@ def serve(
     log.info("stopped")
     os.close(lock)
     return code
+
+
+def _check_tables(settings: Settings) -> None:
+    """The access tables that the restriction lists name."""
+    from posthouse.services.restrictions.lists import broken_tables  # after the configuration is known to be good
+
+    if problems := broken_tables(settings):
+        raise CannotServeError("; ".join(problems))
 
 
 def _identity(settings: Settings) -> Identity | None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
+from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
 Check = Callable[[str | int], str]
 
@@ -102,6 +103,42 @@ def _pam_service(value: str | int) -> str:
     return "" if re.fullmatch(r"[a-zA-Z0-9_.-]+", str(value)) else "the name of a file in /etc/pam.d"
 
 
+def _restriction(value: str | int) -> str:
+    if str(value).split() == ["warn_if_reject"]:
+        return ""
+    try:
+        parse_restriction(str(value))
+    except ValueError as error:
+        return f"a restriction as in docs/restrictions.md ({error})"
+    return ""
+
+
+_DEFAULT_ACTION = re.compile(
+    r"DUNNO|OK|DEFER|REJECT|4\d\d(?: 4\.\d{1,3}\.\d{1,3})?(?: [^45].*)?|5\d\d(?: 5\.\d{1,3}\.\d{1,3})?(?: [^45].*)?"
+)
+
+
+def _default_action(value: str | int) -> str:
+    return "" if _DEFAULT_ACTION.fullmatch(str(value)) else "'DUNNO', 'OK' or a reply as in '451 4.3.5 Try later'"
+
+
+def _weighted_list(value: str | int) -> str:
+    try:
+        parse_dns_list(str(value))
+    except ValueError as error:
+        return f"a DNS list as in 'zen.example=127.0.0.[2..11]*3' ({error})"
+    return ""
+
+
+def _nameserver(value: str | int) -> str:
+    match = re.fullmatch(r"(\d+(?:\.\d+){3})(?::(\d{1,5}))?|\[(.+)\]:(\d{1,5})|([0-9a-fA-F:.]+)", str(value))
+    try:
+        ipaddress.ip_address((match and (match[1] or match[3] or match[5])) or "")
+    except ValueError:
+        return "an IP address, as in '127.0.0.1' or '127.0.0.1:53'"
+    return ""
+
+
 def _delimiter(value: str | int) -> str:
     return "" if re.fullmatch(r"[+=_.#-]?", str(value)) else "one of + - = _ . # or empty"
 
@@ -155,6 +192,17 @@ CHECKS: dict[str, Check] = {
     "smtp.timeout_seconds": _whole(1, 86_400),
     "smtp.recipient_delimiter": _delimiter,
     "smtp.catchall": _choice("after-accounts", "before-accounts"),
+    **{f"smtp.{name}_restrictions": _restriction for name in ("client", "helo", "sender", "recipient", "data")},
+    "smtp.policy_timeout_seconds": _whole(1, 3600),
+    "smtp.policy_default_action": _default_action,
+    "dns.servers": _nameserver,
+    "dnslists.sites": _weighted_list,
+    "dnslists.threshold": _whole(1, 1_000_000),
+    "dnslists.timeout_seconds": _whole(1, 60),
+    "greylist.wait_seconds": _whole(0, 86_400),
+    "greylist.retry_seconds": _whole(1, _WEEK),
+    "greylist.known_after": _whole(0, 1_000_000),
+    "greylist.keep_days": _whole(1, 3650),
     "imap.timeout_seconds": _whole(1, 86_400),
     "imap.max_append_bytes": _whole(1024, 2**40),
     "pop3.timeout_seconds": _whole(1, 86_400),

@@ -164,7 +164,7 @@ class _Reader:
         """What is only wrong in company."""
         if settings.queue.maximum_wait_seconds < settings.queue.minimum_wait_seconds:
             self.problem("queue.maximum_wait_seconds", "must not be less than queue.minimum_wait_seconds")
-        for key, problem in (*_login_problems(settings), *_ldap_problems(settings)):
+        for key, problem in (*_login_problems(settings), *_ldap_problems(settings), *_list_problems(settings)):
             self.problem(key, problem)
 
 
@@ -196,6 +196,17 @@ def _ldap_problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"ldap.{key}", "without {login} or {domain} it needs ldap.domains: one name at two domains is two users"
     if ldap.bind_dn and not ldap.bind_password_file:
         yield "ldap.bind_dn", "needs ldap.bind_password_file"
+
+
+def _list_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Weighted DNS lists count where a restriction list says so."""
+    smtp = settings.smtp
+    lists = (smtp.client_restrictions, smtp.helo_restrictions, smtp.sender_restrictions, smtp.recipient_restrictions)
+    is_wanted = any("reject_dnslists" in text.split() for texts in (*lists, smtp.data_restrictions) for text in texts)
+    if is_wanted and not settings.dnslists.sites:
+        yield "smtp", "'reject_dnslists' needs dnslists.sites"
+    if settings.dnslists.sites and not is_wanted:
+        yield "dnslists.sites", "count only where a list of [smtp] has 'reject_dnslists', as in client_restrictions"
 
 
 def _shown(value: object) -> str:

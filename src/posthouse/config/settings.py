@@ -135,6 +135,62 @@ class Smtp:
     """Separates ``user`` from ``ext`` in ``user+ext@domain``; empty turns that off."""
     catchall: str = "after-accounts"
     """``after-accounts``: a real account wins over its domain's catch-all. ``before-accounts``: Postfix's order."""
+    client_restrictions: tuple[str, ...] = ()
+    """Who may hand in mail on port 25, by address and name: restrictions with Postfix's words, in order
+    (docs/restrictions.md). All lists but the last are gone through at each RCPT TO."""
+    helo_restrictions: tuple[str, ...] = ()
+    """The same by what the client calls itself; on port 25, too."""
+    sender_restrictions: tuple[str, ...] = ()
+    """The same by the sender, as the next two also for those who have logged in."""
+    recipient_restrictions: tuple[str, ...] = (
+        "permit_mynetworks",
+        "permit_sasl_authenticated",
+        "reject_unauth_destination",
+    )
+    """The same by the recipient. Whatever it says, nobody relays without permission."""
+    data_restrictions: tuple[str, ...] = ()
+    """What is asked once the recipients are known."""
+    policy_timeout_seconds: int = 100
+    """How long a policy service is waited for."""
+    policy_default_action: str = "451 4.3.5 Server configuration problem"
+    """What counts where a policy service doesn't answer, as in ``DUNNO``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsListSites:
+    """DNS lists whose weights are summed up, for the restriction ``reject_dnslists``."""
+
+    sites: tuple[str, ...] = ()
+    """Lists with weights, as in ``zen.example=127.0.0.[2..11]*3`` or ``allowed.example*-4``."""
+    threshold: int = 1
+    """The sum from which on a client is refused."""
+    timeout_seconds: int = 4
+    """How long any DNS list is waited for; who doesn't answer lists nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greylist:
+    """The restriction ``check_greylist``: what comes for the first time has to come again."""
+
+    wait_seconds: int = 300
+    """How long before it may."""
+    retry_seconds: int = 172_800
+    """Who hasn't come again by then begins anew."""
+    known_after: int = 5
+    """A client's network that has come again with so many messages need not wait any more; 0: always."""
+    keep_days: int = 35
+    """How long what has come again is remembered since it was last seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """Looking up names."""
+
+    servers: tuple[str, ...] = ()
+    """Whom to ask: ``host`` or ``host:port``. Empty: the system's, from /etc/resolv.conf."""
+    trusted: tuple[str, ...] = ()
+    """Addresses of resolvers that validate (DNSSEC) and are believed, as those on loopback always are: the way to
+    them has to be safe too. Without any, there is no DANE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +350,9 @@ class Settings:
     tls: Tls = field(default_factory=Tls)
     database: Database = field(default_factory=Database)
     smtp: Smtp = field(default_factory=Smtp)
+    dns: Dns = field(default_factory=Dns)
+    dnslists: DnsListSites = field(default_factory=DnsListSites)
+    greylist: Greylist = field(default_factory=Greylist)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)

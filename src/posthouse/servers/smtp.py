@@ -209,11 +209,14 @@ class SmtpSession:
 
     async def _rcpt_to(self, event: RcptTo) -> None:
         assert self._transaction is not None
+        self._client.has_run_ahead |= self._engine.has_run_ahead
         await self._service.reception.add_recipient(self._transaction, event.path, event.notify, event.orcpt)
         self._engine.reply(RECIPIENT_OK)
 
     async def _data_start(self, _: DataStart) -> None:
         assert self._transaction is not None
+        self._client.has_run_ahead |= self._engine.has_run_ahead
+        await self._service.reception.check_data(self._transaction)
         self._service.reception.start_content(self._transaction)
         self._engine.accept_data()
 

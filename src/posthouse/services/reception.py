@@ -12,6 +12,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import Refused, Reply, TryLater
@@ -24,6 +25,9 @@ from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
 from posthouse.services.placement import Accepted, Placement, check_deliverable, not_stored
+from posthouse.services.restrictions.decision import Outcome
+from posthouse.services.restrictions.facts import Facts
+from posthouse.services.restrictions.lists import Restrictions
 from posthouse.store.store import Store
 
 HEAD_BYTES = 64 * 1024
@@ -46,6 +50,7 @@ class Client:
     """Who is talking to us, as far as reception needs to know.
 
     ``with_protocol`` is the word for the Received field (RFC 3848); ``tls`` the version and cipher, or empty.
+    ``name``: its name where somebody trusted has told it. ``has_run_ahead``: it has sent what it may not send yet.
     """
 
     peer: str
@@ -56,6 +61,10 @@ class Client:
     is_submission: bool = False
     is_lmtp: bool = False
     is_trusted: bool = False
+    name: str | None = None
+    has_run_ahead: bool = False
+    known: dict[Any, Any] = field(default_factory=dict[Any, Any])
+    """What the restrictions have found out about this client so far."""
 
     @property
     def may_relay(self) -> bool:
@@ -70,6 +79,8 @@ class Transaction:
     envelope: Envelope
     size_bytes: int = 0
     accepted: list[Accepted] = field(default_factory=list)
+    headers: tuple[str, ...] = ()
+    """What the restrictions want in front of the message."""
     content: Content | None = None
     trouble: OSError | None = None
     """Why the content can't be stored."""
@@ -81,11 +92,35 @@ class Transaction:
             self.content = None
 
 
+def is_in(peer: str, networks: Iterable[str | ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Whether a client, an IP address or ``unix``, is in one of the networks."""
+    if peer == "unix":
+        return False
+    address = ipaddress.ip_address(peer)
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def _obey(outcome: Outcome, transaction: Transaction) -> None:
+    """Raises ``Refused`` or ``TryLater`` where the lists say so."""
+    if outcome.reply is None:
+        transaction.headers = tuple(dict.fromkeys((*transaction.headers, *outcome.headers)))
+    elif outcome.reply.is_permanent_failure:
+        raise Refused(outcome.reply, outcome.reason)
+    else:
+        raise TryLater(outcome.reason, outcome.reply)
+
+
 class Reception:
     """Takes in mail for the mailboxes here, and for elsewhere from those who may send there."""
 
     def __init__(
-        self, hostname: str, mynetworks: Iterable[str], placement: Placement, clock: Clock, temporary_dir: str
+        self,
+        hostname: str,
+        mynetworks: Iterable[str],
+        placement: Placement,
+        clock: Clock,
+        temporary_dir: str,
+        restrictions: Restrictions | None = None,
     ) -> None:
         self.hostname = hostname
         self.placement = placement
@@ -93,14 +128,12 @@ class Reception:
         self.store: Store = placement.store
         self.clock = clock
         self.temporary_dir = temporary_dir
-        self._mynetworks = [ipaddress.ip_network(network, strict=False) for network in mynetworks]
+        self._restrictions = restrictions
+        self._mynetworks = tuple(ipaddress.ip_network(network, strict=False) for network in mynetworks)
 
     def is_trusted(self, peer: str) -> bool:
         """Whether this client, an IP address or ``unix``, may relay without logging in (``[smtp] mynetworks``)."""
-        if not self._mynetworks or peer == "unix":
-            return False
-        address = ipaddress.ip_address(peer)
-        return any(address in network for network in self._mynetworks)
+        return bool(self._mynetworks) and is_in(peer, self._mynetworks)
 
     async def begin(
         self,
@@ -123,6 +156,7 @@ class Reception:
         self, transaction: Transaction, address: str, notify: frozenset[str] = frozenset(), orcpt: str = ""
     ) -> None:
         """RCPT TO. Raises ``Refused`` or ``TryLater``; otherwise the recipient is in."""
+        await self._check_lists(transaction, address)
         resolution = await self.directory.resolve(address)
         client = transaction.client
         if resolution.relay and (client.is_lmtp or not client.may_relay):
@@ -135,6 +169,49 @@ class Reception:
         lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
         recipient = Recipient(address, address, orcpt, notify)
         transaction.accepted.append(Accepted(recipient, destinations + lost))
+
+    async def _check_lists(self, transaction: Transaction, address: str) -> None:
+        """Go through the restriction lists. Raises ``Refused`` or ``TryLater``."""
+        restrictions, client = self._restrictions, transaction.client
+        # Programs of this host hand in by LMTP what has come through the lists already.
+        if restrictions is None or restrictions.decides_nothing or client.is_lmtp:
+            return
+        outcome = await restrictions.recipient(self._facts(restrictions, transaction, address))
+        _obey(outcome, transaction)
+
+    async def check_data(self, transaction: Transaction) -> None:
+        """DATA: go through its list. Raises ``Refused`` or ``TryLater``."""
+        restrictions, client = self._restrictions, transaction.client
+        if restrictions is None or not restrictions.has_data_list or client.is_lmtp:
+            return
+        accepted = transaction.accepted
+        facts = self._facts(restrictions, transaction, accepted[0].recipient.address if len(accepted) == 1 else "")
+        facts.stage = "DATA"
+        outcome = await restrictions.data(facts)
+        _obey(outcome, transaction)
+
+    def _facts(self, restrictions: Restrictions, transaction: Transaction, address: str) -> Facts:
+        client, envelope = transaction.client, transaction.envelope
+        return Facts(
+            client.peer,
+            restrictions.directory,
+            restrictions.resolver,
+            restrictions.dns_lists,
+            helo=client.helo,
+            sender=envelope.sender,
+            recipient=address,
+            login=client.login,
+            is_trusted=client.is_trusted,
+            is_submission=client.is_submission,
+            tls=client.tls,
+            size_bytes=transaction.size_bytes,
+            recipients=len(transaction.accepted),
+            instance=envelope.trace_id,
+            has_run_ahead=client.has_run_ahead,
+            name=client.name,
+            protocol=client.with_protocol,
+            known=client.known,
+        )
 
     def start_content(self, transaction: Transaction) -> None:
         """DATA: the message's bytes are about to come."""
@@ -196,6 +273,7 @@ class Reception:
             recipients=[accepted.recipient.address for accepted in transaction.accepted[:2]],
             tls=client.tls,
         )
+        prefix += "".join(f"{header}\r\n" for header in transaction.headers).encode("utf-8", "replace")
         if client.is_submission:
             # RFC 6409 §8: what a user's program left out is completed.
             names = {header.name.lower() for header in fields(head)}

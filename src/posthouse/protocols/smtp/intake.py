@@ -35,6 +35,13 @@ class Intake(Dialogue):
         self._verdict: Reply | None = None  # the chunk is swallowed, then answered with this,
         self._resume = State.NEW  # and this is where the session stands then
 
+    @property
+    def has_run_ahead(self) -> bool:
+        """Whether there is input that the client may not send before it has our answer (RFC 2920 §3.1): any after
+        HELO, which announces nothing, and any after DATA."""
+        may_pipeline = self._greeted is State.EHLO and self._asked is not Asked.DATA
+        return not may_pipeline and len(self._buffer) > 0
+
     def _read_data(self) -> Event | Pause | None:
         data = self._buffer.take(_PIECE)
         if not data:

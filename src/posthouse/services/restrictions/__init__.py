@@ -1,0 +1,1 @@
+"""The restriction lists: who may hand in mail from whom to whom, in the operator's words."""
