@@ -3,7 +3,8 @@
 Invariants:
   1. A connection serves one caller; it goes back only with its answer read to the end. Whatever else happens
      (a caller that is cancelled too), it is closed.
-  2. There are at most ``most`` connections in use; who comes later waits in order.
+  2. There are at most ``most`` connections in use; who comes later waits in order, ``WAIT_SECONDS`` at most, and
+     not at all behind ``MOST_WAITING`` others.
   3. Slow is not dead: a server whose answer takes long is given up when it doesn't take a new connection either.
 """
 
@@ -24,6 +25,11 @@ ANSWER_SECONDS = (0.5, 1.0, 5.0)
 """How long a look-up is waited for, each time after the first on a new connection."""
 CHANGE_SECONDS = 30.0
 """How long a changing statement is waited for, while the server takes new connections: it may wait for a lock."""
+
+WAIT_SECONDS = 5.0
+"""How long somebody waits for a connection while others have them all, as they do while a table is locked."""
+MOST_WAITING = 500
+"""How many may wait so; mail that comes beyond them is better off with the peer."""
 
 LOCK_SECONDS = 10
 """How long one statement waits for another transaction's lock, before its own begins again."""
@@ -87,6 +93,7 @@ class Server:
         self._connecting = asyncio.Lock()
         self._idle: list[Connection] = []
         self._held = 0
+        self._queued = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._check: asyncio.Task[bool] | None = None
         self._on_doubt = on_doubt
@@ -141,8 +148,17 @@ class Server:
     # Its connections
 
     async def acquire(self) -> Connection:
-        """A connection for one caller, who gives it to ``release``. Raises ``Failure``."""
-        await self._slots.acquire()
+        """A connection for one caller, who gives it to ``release``. Raises ``Failure``, ``Full`` after a while."""
+        if self._queued >= MOST_WAITING:
+            raise Full(f"{self._queued} others wait for one of its {self._most} connections")
+        self._queued += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Full(f"its {self._most} connections have been in use for {WAIT_SECONDS} s") from None
+        finally:
+            self._queued -= 1
         try:
             if self._check is not None and not self._check.done():
                 await asyncio.shield(self._check)
