@@ -8,35 +8,35 @@ Invariants:
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from posthouse.base.clock import Clock
+from posthouse.base.errors import Reply
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
-from posthouse.mailqueue.courier import Courier, Deferred, Outcome, Route
+from posthouse.mailqueue.courier import Courier, Deferred, Outcome
 from posthouse.mailqueue.outcomes import record
 from posthouse.mailqueue.schedule import Job, Schedule
-from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool, owner_of
-from posthouse.mailqueue.state import MessageState
+from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool
+from posthouse.mailqueue.window import CLOSING, OVERDUE, Window
 from posthouse.runtime.log import log
 from posthouse.runtime.watch import Subscription, Watch
 
 RESCAN_SECONDS = 60.0
-"""How often the spool is looked through although nothing was announced."""
+"""How often, at most, the spool is looked through although nothing was announced."""
+RESCAN_SHARE = 50
+"""Of all time no more than a fiftieth goes into that."""
+FLUSH_SECONDS = 0.2
+"""How long the index may be behind."""
 BUSY_WAIT_SECONDS = 1.0
 """How long a message that the operator is changing is left alone."""
 SETTLE_SECONDS = 10.0
 """At a drain: how long attempts that are over may take to be recorded."""
-BATCH = 100
-"""How many messages are read between two looks at what is due."""
-
-CLOSING = Route("", "")
-"""Jobs with this route have nobody to deliver to: a message to be removed, or a report that is owed."""
-UNROUTED = Route("", "unrouted")
-"""Jobs for recipients that could not be routed when they were seen; the attempt says why."""
+ANNOUNCED = 10_000
+"""Most names of new messages that are kept; beyond that the whole spool is looked through."""
+NO_ANSWER = Reply(451, "4.4.1", "The destination has not answered for some time")
 
 Reporter = Callable[[QueuedMessage, Sequence[int]], Awaitable[None]]
 """Commits a report on these recipients (whose state says what is ``owed``) before it returns, or raises."""
@@ -75,39 +75,54 @@ class Runner:
         self._couriers = couriers
         self._report = report
         self._schedule = Schedule(policy)
-        self._known: set[str] = set()
         self._held: dict[str, _Held] = {}
-        self._woken: set[str] = set()
         self._without_outcome: dict[str, set[Job]] = {}
-        self._unsaved: dict[str, MessageState] = {}
+        self._window = Window(spool, self._schedule, policy, clock, route, self._is_held)
+        self._new: set[str] = set()
+        self._must_hear = True
+        self._woken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
         self._stirred = asyncio.Event()
-        self._must_look = True
-        self._look_not_before = self._rescan_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at = 0.0
         self._draining = False
 
     async def run(self) -> None:
         """Work until ``drain``. Raises ``OSError`` when the spool can't be used at all."""
         await asyncio.to_thread(self._spool.prepare)
-        await asyncio.to_thread(self._spool.sweep)
+        await self._window.open()
         subscriptions = self._subscribe()
+        sweeping = asyncio.create_task(self._sweep())
         try:
             while not self._draining:
-                await self._look_if_due()
+                self._look_if_due()
+                await self._admit_announced()
+                await self._refill_if_due()
                 self._start_due()
+                await self._window.flush()
                 await self._rest()
         finally:
             for subscription in subscriptions:
                 subscription.cancel()
+            background = [sweeping, *([self._looking] if self._looking else [])]
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
 
     async def run_once(self) -> None:
         """Attempt once everything that is due now, and return when that is over."""
+        await self._window.open()
+        self._window.refill_at = 0.0
         await self._look()
-        self._start_due()
-        while self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._admit_announced()
+        while True:
+            await self._refill_if_due()
             self._start_due()
+            if not self._tasks:
+                break
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._window.flush()
 
     async def drain(self, limit_seconds: float = 30.0) -> None:
         """Start nothing more; wait for what runs, and break off what takes longer than the limit."""
@@ -124,6 +139,7 @@ class Runner:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._window.close()
 
     # Looking: what is there, and when is it due.
 
@@ -131,112 +147,85 @@ class Runner:
         if self._watch is None:
             return []
         try:
-            places = (self._spool.messages, self._spool.wakes)
-            return [self._watch.subscribe(directory, self._on_change) for directory in places]
+            return [
+                self._watch.subscribe(self._spool.messages, self._on_change, self._on_new),
+                self._watch.subscribe(self._spool.wakes, self._on_change),
+            ]
         except OSError as failure:
             log.error("queue-watch-failed", error=str(failure), consequence=f"a look every {RESCAN_SECONDS:g} s")
             return []
 
     def _on_change(self) -> None:
-        self._must_look = True
+        self._must_hear = True
+        self._stirred.set()
+
+    def _on_new(self, name: str | None) -> None:
+        if name is None or len(self._new) >= ANNOUNCED:
+            self._window.must_look = True
+        else:
+            self._new.add(name)
         self._stirred.set()
 
     async def _rest(self) -> None:
         """Until something happens or is due."""
-        wait = (self._look_not_before if self._must_look else self._rescan_at) - asyncio.get_running_loop().time()
+        now = self._clock.now().timestamp()
+        waits = [self._look_at - asyncio.get_running_loop().time(), self._window.refill_at - now]
         due = self._schedule.next_event()
         if due is not None:
-            wait = min(wait, due - self._clock.now().timestamp())
+            waits.append(due - now)
+        # However much is announced or due: what runs must get on meanwhile.
+        wait = max(min(waits), 0.005)
         try:
-            async with asyncio.timeout(max(wait, 0.0)):
+            async with asyncio.timeout(wait):
                 await self._stirred.wait()
         except TimeoutError:
             pass
         self._stirred.clear()
 
-    async def _look_if_due(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= (self._look_not_before if self._must_look else self._rescan_at):
-            self._rescan_at = now + RESCAN_SECONDS
+    async def _admit_announced(self) -> None:
+        if self._must_hear:
+            self._must_hear = False
             try:
-                await self._look()
+                self._woken.update(await asyncio.to_thread(self._spool.woken))
             except OSError as failure:
                 log.error("queue-look-failed", error=str(failure))
+        new, self._new = self._new, set()
+        woken = frozenset(name for name in self._woken if not self._is_held(name))
+        # One that an attempt has stays woken until it is let go.
+        self._woken -= woken
+        names = woken | {name for name in new if not self._window.knows(name)}
+        await self._window.admit_all(sorted(names), self._start_due, woken=woken)
+
+    async def _refill_if_due(self) -> None:
+        if self._window.refill_at <= self._clock.now().timestamp():
+            await self._window.refill(self._start_due)
+
+    def _look_if_due(self) -> None:
+        is_looking = self._looking is not None and not self._looking.done()
+        now = asyncio.get_running_loop().time()
+        if not is_looking and (now >= self._look_at or self._window.must_look):
+            self._look_at = now + RESCAN_SECONDS
+            self._looking = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        """Find what is new, what has changed and what has gone. Raises ``OSError``."""
-        self._must_look = False
-        self._woken.update(await asyncio.to_thread(self._spool.woken))
         loop_time = asyncio.get_running_loop().time
         started = loop_time()
-        names = await asyncio.to_thread(lambda: set(self._spool.names()))
-        # This reads the whole directory: in a long queue no more than a fifth of the time goes into it.
-        self._look_not_before = loop_time() + 4 * (loop_time() - started)
-        for name in self._known - names - self._held.keys():
-            self._forget(name)
-        self._woken &= names
-        await self._admit_all(sorted(self._woken - self._held.keys()))
-        await self._admit_all(sorted(names - self._known))
-
-    async def _admit_all(self, names: list[str]) -> None:
-        for start in range(0, len(names), BATCH):
-            for message in await asyncio.to_thread(self._load, names[start : start + BATCH]):
-                # One that is held meanwhile stays woken until it is let go.
-                if message.id not in self._held:
-                    self._known.add(message.id)
-                    self._schedule.drop(message.id)
-                    await self._admit(message)
-            self._start_due()
-
-    def _load(self, names: list[str]) -> list[QueuedMessage]:
-        messages: list[QueuedMessage] = []
-        for name in names:
-            try:
-                message = self._spool.load(name)
-            except CorruptMessageError as failure:
-                self._spool.set_aside(name, str(failure))
-            except OSError as failure:
-                log.error("queue-read-failed", trace=name, error=str(failure))
-            else:
-                if message is not None:
-                    messages.append(message)
-        return messages
-
-    async def _admit(self, message: QueuedMessage) -> None:
-        """Put what the message still needs into the schedule."""
-        state = message.state
-        is_woken = message.id in self._woken
-        self._woken.discard(message.id)
-        if state.is_done:
-            self._schedule.put(message.id, CLOSING, frozenset(), 0.0)
-        elif not state.hold:
-            if any(recipient.owed for recipient in state.recipients):
-                self._schedule.put(message.id, CLOSING, frozenset(), state.report_after)
-            await self._put(message, range(len(state.recipients)), is_woken=is_woken)
-
-    async def _put(self, message: QueuedMessage, places: Sequence[int], *, is_woken: bool = False) -> None:
-        """Schedule the next attempts for those of these recipients that need one."""
-        together = defaultdict[Route, list[int]](list)
-        for place in places:
-            if message.state.recipients[place].is_pending:
-                together[await self._route_or_none(message, place) or UNROUTED].append(place)
-        now = self._clock.now().timestamp()
-        for route, group in together.items():
-            due = min([message.state.recipients[place].next_attempt for place in group])
-            self._schedule.put(message.id, route, frozenset(group), due, owner_of(message))
-            if is_woken and due <= now:  # the operator who says "retry" means now
-                self._schedule.resume(route)
-
-    async def _route_or_none(self, message: QueuedMessage, place: int) -> Route | None:
+        self._must_hear = True
         try:
-            return await self._route(message.envelope.recipients[place].address)
-        except Exception:  # noqa: BLE001 - the attempt will say, and log, why
-            return None
+            await self._window.look(self._start_due)
+        except OSError as failure:
+            log.error("queue-look-failed", error=str(failure))
+        ended = loop_time()
+        self._look_at = ended + max(RESCAN_SECONDS, RESCAN_SHARE * (ended - started))
 
-    def _forget(self, name: str) -> None:
-        self._known.discard(name)
-        self._unsaved.pop(name, None)
-        self._schedule.drop(name)
+    async def _sweep(self) -> None:
+        try:
+            await asyncio.to_thread(self._spool.sweep)
+        except OSError as failure:
+            log.error("queue-sweep-failed", error=str(failure))
+
+    def _is_held(self, name: str) -> bool:
+        return name in self._held or name in self._without_outcome
 
     # Working.
 
@@ -258,7 +247,7 @@ class Runner:
                     self._let_go(held)
         except Exception as failure:  # noqa: BLE001 - invariant 4
             log.error("queue-attempt-broken", trace=job.message, route=str(job.route), exc_info=failure)
-            self._put_again(job, self._policy.minimum_wait_seconds)
+            self._window.put_again(job, self._policy.minimum_wait_seconds)
         finally:
             self._has_outcome(job)
             self._schedule.release(job)
@@ -278,15 +267,15 @@ class Runner:
             try:
                 claim = self._spool.claim(job.message)
             except BusyError:
-                self._put_again(job, BUSY_WAIT_SECONDS)
+                self._window.put_again(job, BUSY_WAIT_SECONDS)
                 return None
             except CorruptMessageError as failure:
                 self._spool.set_aside(job.message, str(failure))
                 claim = None
             if claim is None:
-                self._forget(job.message)
+                self._window.forget(job.message)
                 return None
-            claim.message.state = self._unsaved.get(job.message, claim.message.state)
+            claim.message.state = self._window.unsaved.get(job.message, claim.message.state)
             held = self._held[job.message] = _Held(claim)
         held.users += 1
         return held
@@ -297,12 +286,10 @@ class Runner:
             name = held.claim.message.id
             del self._held[name]
             held.claim.release()
+            if not held.is_gone:
+                self._window.settle(held.claim.message)
             if name in self._woken:
                 self._on_change()
-
-    def _put_again(self, job: Job, wait_seconds: float) -> None:
-        due = self._clock.now().timestamp() + wait_seconds
-        self._schedule.put(job.message, job.route, job.recipients, due, job.owner)
 
     async def _attempt(self, held: _Held, job: Job) -> None:
         """One courier, once, for those of the job's recipients that are still its own."""
@@ -313,7 +300,12 @@ class Runner:
         pending = (
             [] if state.deleted else sorted(place for place in job.recipients if state.recipients[place].is_pending)
         )
-        outcomes, remaining = await check_routes(self._route, message, pending, job.route)
+        outcomes: dict[int, Outcome] = {}
+        remaining: list[int] = []
+        if job.route == OVERDUE:
+            outcomes.update((place, Deferred(NO_ANSWER)) for place in pending)
+        else:
+            outcomes, remaining = await check_routes(self._route, message, pending, job.route)
         if remaining:
             outcomes |= zip(remaining, await self._deliver(message, remaining, job), strict=True)
         self._has_outcome(job)
@@ -325,7 +317,7 @@ class Runner:
                 record(message, place, outcome, now, self._policy)
             await self._settle(held, is_changed=bool(outcomes))
             if not held.is_gone:
-                await self._put(message, pending)
+                await self._window.put(message, pending)
 
     async def _deliver(self, message: QueuedMessage, places: Sequence[int], job: Job) -> list[Outcome]:
         task = asyncio.current_task()
@@ -338,7 +330,8 @@ class Runner:
         if not all(isinstance(outcome, Deferred) for outcome in outcomes):
             self._schedule.taken(job)
         elif all(turned_away(outcome) for outcome in outcomes):
-            self._schedule.failed(job, self._clock.now().timestamp())
+            if self._schedule.failed(job, self._clock.now().timestamp()):
+                await self._window.step_back(job.route, self._start_due)
         else:
             self._schedule.resume(job.route)
         return outcomes
@@ -354,7 +347,7 @@ class Runner:
             is_changed |= await self._make_report(message)
         if state.is_done:
             held.is_gone = await self._remove(message)
-        elif is_changed or message.id in self._unsaved:
+        elif is_changed or message.id in self._window.unsaved:
             await self._save(message)
 
     async def _make_report(self, message: QueuedMessage) -> bool:
@@ -381,20 +374,20 @@ class Runner:
             await self._spool.remove(message, self._journal)
         except OSError as failure:
             # Only memory knows that this message is done with.
-            self._unsaved[message.id] = message.state
+            self._window.unsaved[message.id] = message.state
             log.error("queue-not-removed", trace=message.id, error=str(failure))
             due = self._clock.now().timestamp() + self._policy.minimum_wait_seconds
             self._schedule.put(message.id, CLOSING, frozenset(), due)
             return False
-        self._forget(message.id)
+        self._window.forget(message.id)
         log.debug("queue-removed", trace=message.id, deleted=message.state.deleted)
         return True
 
     async def _save(self, message: QueuedMessage) -> None:
         try:
             await asyncio.to_thread(self._spool.save, message)
-            self._unsaved.pop(message.id, None)
+            self._window.unsaved.pop(message.id, None)
         except OSError as failure:
             # On a full disk memory is the better record: nobody gets the message twice while we run.
-            self._unsaved[message.id] = message.state
+            self._window.unsaved[message.id] = message.state
             log.error("queue-state-not-saved", trace=message.id, error=str(failure))

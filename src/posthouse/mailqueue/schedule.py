@@ -97,9 +97,10 @@ class _Lane:
 class Schedule:
     """The jobs that are known, in memory, and how destinations fare."""
 
-    def __init__(self, policy: QueuePolicy, *, window: int = WINDOW) -> None:
+    def __init__(self, policy: QueuePolicy, *, window: int = 0) -> None:
+        """``window``: other than ``WINDOW``."""
         self._policy = policy
-        self._window = window
+        self._window = window or WINDOW
         self._reserve = policy.connections // 4
         self._jobs: dict[str, dict[Route, Job]] = {}
         self._count = 0
@@ -213,10 +214,9 @@ class Schedule:
         lines = lane.lines.values() if lane else ()
         return [job.message for line in lines for job in line if not job.dropped]
 
-    def soonest(self, message: str) -> float | None:
-        """When the first of the message's jobs could run, by due times and pauses; None: it has no jobs."""
-        jobs = self._jobs.get(message, {}).values()
-        return min((max(job.due, self.paused_until(job.route)) for job in jobs), default=None)
+    def jobs(self, message: str) -> list[Job]:
+        """The message's jobs that don't run yet."""
+        return list(self._jobs.get(message, {}).values())
 
     def next_event(self) -> float | None:
         """When ``take`` may next have something that it hasn't now, apart from releases; None: never."""

@@ -14,18 +14,22 @@ from asyncinotify import Watch as InotifyWatch
 
 from posthouse.runtime.log import log
 
+Named = Callable[[str | None], None]
+"""Is told the name of what has come into a directory; None: some names were lost."""
+ARRIVALS = Mask.CREATE | Mask.MOVED_TO
 EVENTS = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.CLOSE_WRITE | Mask.ONLYDIR
 
 
 class Subscription:
     """One callback for one directory, until it is cancelled."""
 
-    __slots__ = ("_watch", "callback", "directory")
+    __slots__ = ("_watch", "callback", "directory", "named")
 
-    def __init__(self, watch: "Watch", directory: str, callback: Callable[[], None]) -> None:
+    def __init__(self, watch: "Watch", directory: str, callback: Callable[[], None], named: Named | None) -> None:
         self._watch = watch
         self.directory = directory
         self.callback = callback
+        self.named = named
 
     def cancel(self) -> None:
         self._watch.remove(self)
@@ -40,14 +44,17 @@ class Watch:
         self._watches: dict[str, InotifyWatch] = {}
         self._subscriptions: dict[str, set[Subscription]] = {}
 
-    def subscribe(self, directory: str, callback: Callable[[], None]) -> Subscription:
-        """Call ``callback`` after every change in ``directory``. Raises ``OSError`` where it can't be watched."""
+    def subscribe(self, directory: str, callback: Callable[[], None], named: Named | None = None) -> Subscription:
+        """Call ``callback`` after every change in ``directory``. Raises ``OSError`` where it can't be watched.
+
+        With ``named`` that is called instead for what has come, with its name.
+        """
         if self._inotify is None:
             self._inotify = Inotify()
             self._task = asyncio.get_running_loop().create_task(self._pump(self._inotify))
         if directory not in self._watches:
             self._watches[directory] = self._inotify.add_watch(directory, EVENTS)
-        subscription = Subscription(self, directory, callback)
+        subscription = Subscription(self, directory, callback, named)
         self._subscriptions.setdefault(directory, set()).add(subscription)
         return subscription
 
@@ -76,16 +83,20 @@ class Watch:
         async for event in inotify:
             if event.mask & Mask.Q_OVERFLOW:
                 for directory in list(self._subscriptions):
-                    self._announce(directory)
+                    self._announce(directory, None, is_arrival=True)
             elif event.watch is not None:
                 directory = str(event.watch.path)
                 if event.mask & Mask.IGNORED:
                     self._watches.pop(directory, None)
-                self._announce(directory)
+                name = str(event.name) if event.name is not None else None
+                self._announce(directory, name, is_arrival=bool(event.mask & (ARRIVALS | Mask.IGNORED)))
 
-    def _announce(self, directory: str) -> None:
+    def _announce(self, directory: str, name: str | None, *, is_arrival: bool) -> None:
         for subscription in tuple(self._subscriptions.get(directory, ())):
             try:
-                subscription.callback()
+                if subscription.named is None:
+                    subscription.callback()
+                elif is_arrival:
+                    subscription.named(name)
             except Exception:  # noqa: BLE001 - one subscriber's bug must not silence the others
                 log.exception("watch-callback-failed", directory=directory)

@@ -11,6 +11,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
+from posthouse.mailqueue import schedule
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import BusyError, Spool
@@ -380,6 +381,52 @@ def test_a_state_that_cannot_be_saved_is_kept_in_memory(world):
     world.answers.clear()
     world.later()
     assert world.attempts[1:] == [("a.example", ["late@a.example"])]
+    assert world.left() == []
+
+
+def test_a_backlog_larger_than_the_window_goes_out_and_others_are_not_delayed(world, monkeypatch):
+    monkeypatch.setattr(schedule, "WINDOW", 100)
+    runner = world.new_runner()
+    for number in range(300):
+        world.enqueue(f"user{number}@slow.example", trace_id=f"a{number:03}", sender="bulk@example.test")
+    world.enqueue("bob@b.example", trace_id="z", sender="bulk@example.test")
+    world.enqueue("bob@slow.example", trace_id="zz")
+    world.run()
+    assert world.left() == []
+    assert len(world.attempts) == 302
+    first = [address for _, (address,) in world.attempts[:100]]
+    assert {"bob@b.example", "bob@slow.example"} <= set(first)
+    assert runner._schedule.jobs("a000") == []
+
+
+def test_a_backlog_to_a_destination_that_does_not_answer_is_given_up_in_time_without_asking_again(world):
+    for number in range(30):
+        world.answers[f"user{number}@a.example"] = Deferred(LATER, unreachable=True)
+        world.enqueue(f"user{number}@a.example", trace_id=f"m{number:02}")
+    world.run()
+    asked = len(world.attempts)
+    assert asked == 5
+    assert world.runner._schedule.room == schedule.WINDOW
+    world.clock.advance(86_399)
+    world.run()
+    world.later(1)
+    assert world.left() == []
+    assert [owed for report in world.reports for _, owed in report].count("failed") == 30
+    assert len(world.attempts) < 15
+
+
+def test_the_index_may_be_lost_and_is_filled_again(world):
+    world.answers["late@a.example"] = Deferred(LATER)
+    world.enqueue("late@a.example")
+    world.run()
+    world.new_runner()
+    for name in os.listdir(world.spool.directory):
+        if name.startswith("index.db"):
+            os.unlink(os.path.join(world.spool.directory, name))
+    world.run()
+    assert len(world.attempts) == 1
+    world.answers.clear()
+    world.later()
     assert world.left() == []
 
 

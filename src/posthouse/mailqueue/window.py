@@ -1,0 +1,295 @@
+"""The window: which of the queue's messages the schedule knows, and everything else only the index.
+
+Invariants:
+  1. A message that could run soon is in the schedule while there is room for it; all others are rows of the index.
+     What is neither is found by looking through messages/.
+  2. Nothing here is the authority: a row says which file to read, and the file says what is to be done.
+  3. A message that an attempt has is left to that.
+"""
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from posthouse.base.clock import Clock
+from posthouse.config.settings import QueuePolicy
+from posthouse.mailqueue.attempt import Router
+from posthouse.mailqueue.courier import Route
+from posthouse.mailqueue.index import NEVER, Index, Row
+from posthouse.mailqueue.schedule import Job, Schedule
+from posthouse.mailqueue.spool import CorruptMessageError, QueuedMessage, Spool, owner_of
+from posthouse.mailqueue.state import MessageState
+from posthouse.runtime.log import log
+
+BATCH = 100
+"""How many messages are read between two looks at what is due."""
+NAMES = 1000
+"""How many names are looked up in the index at a time."""
+SOON_SECONDS = 1.0
+"""What is due later than that is left to the index."""
+REFILL_SECONDS = 0.2
+"""How soon what was full is looked at again."""
+REASON_LIMIT = 200
+T = TypeVar("T")
+
+CLOSING = Route("", "")
+"""Jobs with this route have nobody to deliver to: a message to be removed, or a report that is owed."""
+UNROUTED = Route("", "unrouted")
+"""Jobs for recipients that could not be routed when they were seen; the attempt says why."""
+OVERDUE = Route("", "overdue")
+"""Jobs whose destination is left alone, and whose sender must hear of that now: nobody is asked."""
+
+
+class Window:
+    """Fills ``schedule`` from the spool and the index. ``is_held``: an attempt has the message."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        schedule: Schedule,
+        policy: QueuePolicy,
+        clock: Clock,
+        route: Router,
+        is_held: Callable[[str], bool],
+    ) -> None:
+        self._spool = spool
+        self._index = Index(spool.directory)
+        self._schedule = schedule
+        self._policy = policy
+        self._clock = clock
+        self._route = route
+        self._is_held = is_held
+        self._here: set[str] = set()
+        self._rowed: set[str] = set()
+        self._changes: dict[str, list[Row]] = {}
+        self._using = asyncio.Lock()
+        self._is_open = False
+        self.refill_at = 0.0
+        """When the index may have something that is due."""
+        self.must_look = True
+        """Whether there may be messages of which nothing is known."""
+        self.unsaved: dict[str, MessageState] = {}
+        """States that could not be written: memory is the better record of these."""
+
+    async def open(self) -> None:
+        if not self._is_open:
+            await asyncio.to_thread(self._index.open)
+            self._is_open = True
+
+    async def close(self) -> None:
+        if self._is_open:
+            await self.flush()
+            async with self._using:
+                self._is_open = False
+                await asyncio.to_thread(self._index.close)
+
+    # What comes in.
+
+    async def look(self, started: Callable[[], None]) -> None:
+        """Find what is in messages/ and not in the index. Raises ``OSError``."""
+        self.must_look = False
+        names = self._spool.names()
+        while batch := await asyncio.to_thread(lambda: [name for name, _ in zip(names, range(NAMES), strict=False)]):
+            await self.flush()
+            missing = await self._ask(lambda batch=batch: self._index.missing(batch), batch)
+            await self.admit_all(sorted(name for name in missing if name not in self._here), started)
+
+    async def refill(self, started: Callable[[], None]) -> None:
+        """Take what is due out of the index, as far as there is room."""
+        now = self._clock.now().timestamp()
+        limit = self._schedule.room // 2
+        if not limit:
+            self.refill_at = now + REFILL_SECONDS
+            return
+        await self.flush()
+        routes, owners = self._schedule.full()
+        full = [str(route) for route in routes]
+        pairs = [(str(route), owner) for route, owner in owners]
+        names, self.refill_at = await self._ask(lambda: self._index.take(now, full, pairs, limit), ([], NEVER))
+        if full or pairs or self.refill_at <= now:
+            self.refill_at = max(min(self.refill_at, now + REFILL_SECONDS), now)
+        fresh = [name for name in names if name not in self._here]
+        self._rowed.update(names)
+        gone = set(fresh) - set(await self.admit_all(fresh, started))
+        for name in gone:
+            self.forget(name)
+
+    async def admit_all(
+        self, names: Sequence[str], started: Callable[[], None], *, woken: frozenset[str] = frozenset()
+    ) -> list[str]:
+        """Read these messages and put them where they belong; which of them there are."""
+        found: list[str] = []
+        for start in range(0, len(names), BATCH):
+            for message in await asyncio.to_thread(self._load, names[start : start + BATCH]):
+                found.append(message.id)
+                if not self._is_held(message.id):
+                    await self._admit(message, is_woken=message.id in woken)
+            started()
+        return found
+
+    async def put(self, message: QueuedMessage, places: Iterable[int]) -> None:
+        """Schedule the next attempts for those of these recipients that need one."""
+        for route, group, due in await self._groups(message, places):
+            self._schedule.put(message.id, route, frozenset(group), due, owner_of(message))
+
+    # What goes.
+
+    def settle(self, message: QueuedMessage) -> None:
+        """No attempt has the message any more: what can't run soon is left to the index."""
+        jobs = self._schedule.jobs(message.id)
+        now = self._clock.now().timestamp()
+        if not any(max(job.due, self._schedule.paused_until(job.route)) <= now + SOON_SECONDS for job in jobs):
+            self._set_down(message, [(job.route, job.recipients, job.due) for job in jobs])
+
+    async def step_back(self, route: Route, started: Callable[[], None]) -> None:
+        """The destination is left alone: its messages need not be known meanwhile."""
+        names = [name for name in self._schedule.messages(route) if not self._is_held(name)]
+        await self.admit_all(names, started)
+
+    def put_again(self, job: Job, wait_seconds: float) -> None:
+        due = self._clock.now().timestamp() + wait_seconds
+        self._here.add(job.message)
+        self._schedule.put(job.message, job.route, job.recipients, due, job.owner)
+
+    def forget(self, name: str) -> None:
+        """There is no such message any more."""
+        self._here.discard(name)
+        self.unsaved.pop(name, None)
+        self._schedule.drop(name)
+        self._changes.pop(name, None)
+        if name in self._rowed:
+            self._rowed.discard(name)
+            self._changes[name] = []
+
+    def knows(self, name: str) -> bool:
+        """Whether it is in the schedule, or was a moment ago."""
+        return name in self._here or self._is_held(name)
+
+    async def flush(self) -> None:
+        """Write what has changed into the index."""
+        changes, self._changes = self._changes, {}
+        if changes:
+            await self._ask(lambda: self._index.write(changes), None)
+
+    # Inside.
+
+    async def _ask(self, question: Callable[[], T], otherwise: T) -> T:
+        async with self._using:
+            if not self._is_open:
+                return otherwise
+            try:
+                return await asyncio.to_thread(question)
+            except sqlite3.Error as failure:
+                log.error("queue-index-failed", error=str(failure), consequence="made anew")
+                self._rowed.clear()
+                self.must_look = True
+                await asyncio.to_thread(self._index.replace)
+                return otherwise
+
+    def _load(self, names: Iterable[str]) -> list[QueuedMessage]:
+        messages: list[QueuedMessage] = []
+        for name in names:
+            try:
+                message = self._spool.load(name)
+            except CorruptMessageError as failure:
+                self._spool.set_aside(name, str(failure))
+            except OSError as failure:
+                log.error("queue-read-failed", trace=name, error=str(failure))
+            else:
+                if message is not None:
+                    message.state = self.unsaved.get(name, message.state)
+                    messages.append(message)
+        return messages
+
+    async def _admit(self, message: QueuedMessage, *, is_woken: bool) -> None:
+        """Put what the message still needs into the schedule, or down."""
+        self._schedule.drop(message.id)
+        state, now = message.state, self._clock.now().timestamp()
+        groups: list[tuple[Route, Iterable[int], float]] = []
+        if state.is_done:
+            groups.append((CLOSING, (), 0.0))
+        elif not state.hold:
+            if any(recipient.owed for recipient in state.recipients):
+                groups.append((CLOSING, (), state.report_after))
+            groups += await self._groups(message, range(len(state.recipients)))
+        if self._is_held(message.id):
+            return
+        for route, _, due in groups:
+            # The operator who says "retry" means now.
+            if is_woken and due <= now:
+                self._schedule.resume(route)
+        owner = owner_of(message)
+        if not any(self._may_start(route, due, owner, now) for route, _, due in groups):
+            self._set_down(message, groups)
+            return
+        self._here.add(message.id)
+        for route, group, due in groups:
+            self._schedule.put(message.id, route, frozenset(group), due, owner)
+
+    def _may_start(self, route: Route, due: float, owner: str, now: float) -> bool:
+        return max(due, self._schedule.paused_until(route)) <= now + SOON_SECONDS and (
+            not route.courier or self._schedule.has_room(route, owner)
+        )
+
+    async def _groups(
+        self, message: QueuedMessage, places: Iterable[int]
+    ) -> list[tuple[Route, Iterable[int], float]]:
+        """Those of the recipients that still wait, by route, and when each is due."""
+        together = defaultdict[Route, list[int]](list)
+        overdue_at = _overdue_at(message, self._policy)
+        now = self._clock.now().timestamp()
+        for place in places:
+            state = message.state.recipients[place]
+            if state.is_pending:
+                route = await self._route_or_none(message, place) or UNROUTED
+                is_overdue = overdue_at <= now < self._schedule.paused_until(route) and state.next_attempt <= now
+                together[OVERDUE if is_overdue else route].append(place)
+        return [
+            (route, group, min([message.state.recipients[place].next_attempt for place in group]))
+            for route, group in together.items()
+        ]
+
+    async def _route_or_none(self, message: QueuedMessage, place: int) -> Route | None:
+        try:
+            return await self._route(message.envelope.recipients[place].address)
+        except Exception:  # noqa: BLE001 - the attempt will say, and log, why
+            return None
+
+    def _set_down(self, message: QueuedMessage, groups: Iterable[tuple[Route, Iterable[int], float]]) -> None:
+        self._schedule.drop(message.id)
+        self._here.discard(message.id)
+        self._rowed.discard(message.id)
+        rows = [self._row(message, route, tuple(group), due) for route, group, due in groups]
+        if not rows and message.state.hold:
+            pending = tuple([place for place, state in enumerate(message.state.recipients) if state.is_pending])
+            rows = [self._row(message, CLOSING, pending, NEVER)]
+        self._changes[message.id] = rows
+        self.refill_at = min([self.refill_at, *(row.due for row in rows)])
+
+    def _row(self, message: QueuedMessage, route: Route, group: Sequence[int], due: float) -> Row:
+        envelope = message.envelope
+        first = group[0] if group else 0
+        state = message.state.recipients[first]
+        paused = self._schedule.paused_until(route)
+        if paused > due:
+            due = min(paused, max(due, _overdue_at(message, self._policy)))
+        word = "hold" if message.state.hold else "deferred" if state.attempts else "active"
+        return Row(
+            message=message.id,
+            destination=str(route),
+            owner=owner_of(message),
+            due=due,
+            state=word,
+            sender=envelope.sender,
+            domain=envelope.recipients[first].address.rpartition("@")[2],
+            arrived=message.arrived,
+            size_bytes=message.size_bytes,
+            reason=str(state.reply or "").replace("\n", " ")[:REASON_LIMIT],
+        )
+
+
+def _overdue_at(message: QueuedMessage, policy: QueuePolicy) -> float:
+    """When its sender must hear of it, also while its destination is left alone."""
+    return message.arrived + policy.lifetime_seconds
