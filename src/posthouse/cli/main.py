@@ -4,12 +4,16 @@ Invariants:
   1. ``--config`` and ``--data`` stand anywhere on the line, for every command.
   2. An expected error is one line on standard error (a wrong configuration: one for each problem), and an exit
      code: 1 refused, 2 usage or configuration, 75 try later, 130 interrupted. Never a traceback.
+     Any other error is a bug: exit code 70, and a traceback only where ``POSTHOUSE_DEBUG`` asks for it, or from
+     ``serve``, which nobody repeats to see it.
   3. ``serve`` imports nothing that only the other commands need.
 """
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from posthouse.base.errors import PosthouseError, TryLater
 from posthouse.config.loader import ConfigError, load
@@ -17,6 +21,7 @@ from posthouse.runtime import log
 
 REFUSED = 1
 USAGE = 2
+BUG = 70  # EX_SOFTWARE
 TRY_LATER = 75  # EX_TEMPFAIL
 INTERRUPTED = 130  # as shells say it of SIGINT
 _OPTIONS = {"--config": "POSTHOUSE_CONFIG", "--data": "POSTHOUSE_DATA"}
@@ -31,6 +36,20 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
+    code = 0
+    try:
+        code = _run(arguments)
+        print(end="", flush=True)  # what can't be printed is found here, not when Python ends
+        return code
+    except BrokenPipeError:
+        _print_nowhere(sys.stdout, sys.stderr)
+        return REFUSED
+    except OSError as error:
+        _print_nowhere(sys.stdout)
+        return code or _told(REFUSED, f"system: {error.strerror}")
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         rest = take_options(arguments)
         if rest[:1] == ["serve"] and not {"--help", "-h"} & set(rest):
@@ -45,9 +64,20 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _told(INTERRUPTED, "interrupted")
     except BrokenPipeError:
-        return _without_reader()
+        raise
     except OSError as error:
         return _told(REFUSED, f"{error.filename or 'system'}: {error.strerror}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, an operator reads a line
+        return _bug(error, is_shown="serve" in arguments or bool(os.environ.get("POSTHOUSE_DEBUG")))
+
+
+def _bug(error: Exception, *, is_shown: bool) -> int:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    if not is_shown:
+        text += "; run again with POSTHOUSE_DEBUG=1 for the traceback, and report it"
+        return _told(BUG, f"a bug: {text}")
+    traceback.print_exception(error)
+    return _told(BUG, f"a bug: {text}; report it with the traceback")
 
 
 def take_options(arguments: Sequence[str]) -> list[str]:
@@ -93,10 +123,12 @@ def _command(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _without_reader() -> int:
-    """Whoever reads what is printed has enough of it, as ``head`` has; Python mustn't say so when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return REFUSED
+def _print_nowhere(*files: TextIO) -> None:
+    """What is left to print can't be, as whoever reads it has enough, like ``head``; Python mustn't say so again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for file in files:
+        os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 def _told(code: int, *lines: str) -> int:

@@ -210,3 +210,38 @@ def test_the_way_to_serve_imports_nothing_of_the_other_commands():
     code = "import sys, posthouse.cli.main, posthouse.cli.serve; print('typer' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n"
+
+
+def test_a_bug_is_one_line_and_exit_code_70_with_its_traceback_where_that_is_asked_for(posthouse, monkeypatch):
+    def broken():
+        raise ZeroDivisionError("one\ntwo")
+
+    monkeypatch.delenv("POSTHOUSE_DEBUG", raising=False)
+    monkeypatch.setattr("posthouse.cli.terminal.settings", broken)
+    code, said, complaint = posthouse("domain", "list")
+    assert (code, said) == (70, "")
+    assert complaint == (
+        "posthouse: a bug: ZeroDivisionError: one two; run again with POSTHOUSE_DEBUG=1 for the traceback, "
+        "and report it\n"
+    )
+    monkeypatch.setenv("POSTHOUSE_DEBUG", "1")
+    code, _, complaint = posthouse("domain", "list")
+    assert code == 70
+    assert complaint.startswith("Traceback")
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("config", "reference"), ("nonsense",)])
+def test_a_reader_that_has_enough_ends_a_command_quietly(arguments):
+    """The pipe is closed before anything is printed: found while printing, or only when what is kept is flushed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = writer if arguments == ("nonsense",) else subprocess.PIPE
+    done = subprocess.run([PROGRAM, *arguments], stdout=writer, stderr=errors, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr or b"") == (1, b"")
+
+
+def test_what_can_t_be_printed_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([PROGRAM, "version"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"posthouse: system: No space left on device\n")
