@@ -5,7 +5,8 @@ schema that this program doesn't know.
 
 Invariants:
   1. Nothing is asked and nothing is changed before the schema has been found to be the one that is needed.
-  2. A schema that doesn't fit is ``TryLater``, told in the log once, and looked at again every ``LOOK_SECONDS``.
+  2. A schema that doesn't fit is ``TryLater`` and looked at again every ``LOOK_SECONDS``. Who serves tells the log
+     once; a command, which can't do without the database, tells whoever typed it instead.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ class CheckedDatabase:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._fits = False
+        self._serves = True
         self._trouble: TryLater | None = None
         self._looked = 0.0
         self._looking = asyncio.Lock()
@@ -41,6 +43,7 @@ class CheckedDatabase:
 
     async def open(self, *, may_be_away: bool = False) -> None:
         """Raises ``TryLater``: no server, unless it may be away, or a schema that doesn't fit."""
+        self._serves = may_be_away
         await self._database.open(may_be_away=may_be_away)
         try:
             await self.check()
@@ -83,7 +86,7 @@ class CheckedDatabase:
             try:
                 await version.check(self._database)
             except version.Unfit as error:
-                if self._trouble is None or self._trouble.reason != error.reason:
+                if self._serves and (self._trouble is None or self._trouble.reason != error.reason):
                     log.error("database-schema-unfit", database=self.name, reason=error.reason)
                 self._trouble, self._looked = error, now
                 raise

@@ -22,6 +22,12 @@ class Network:
         self.schema = schema
         self.looks = 0
 
+    async def open(self, *, may_be_away=False):
+        pass
+
+    async def close(self):
+        pass
+
     async def query(self, sql, parameters=()):
         await asyncio.sleep(0)
         if self.schema is None:
@@ -74,3 +80,13 @@ def test_a_schema_that_does_not_fit_is_told_once_and_looked_at_again(logs, monke
     asyncio.run(test())
     assert [line["event"] for line in logs] == ["database-schema-unfit", "database-schema-fits"]
     assert "posthouse db upgrade" in logs[0]["reason"]
+
+
+@pytest.mark.parametrize(("may_be_away", "events"), [(True, ["database-schema-unfit"]), (False, [])])
+def test_only_who_serves_tells_the_log_of_it(logs, may_be_away, events):
+    async def test():
+        with pytest.raises(TryLater, match="posthouse db upgrade"):
+            await CheckedDatabase(Network("0001")).open(may_be_away=may_be_away)
+
+    asyncio.run(test())
+    assert [line["event"] for line in logs] == events
