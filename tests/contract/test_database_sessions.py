@@ -1,9 +1,11 @@
 """The session on a server is ours, whatever the server's defaults; passwords, TLS, sockets, limits."""
 
 import asyncio
+import contextlib
 import os
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trustme
@@ -11,12 +13,16 @@ import uvloop
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Database, Settings
+from posthouse.directory import mysql, pool
+from posthouse.directory.mysql import MySqlConnection
+from posthouse.directory.pool import Login
+from posthouse.directory.postgresql import PostgreSqlConnection
 from posthouse.directory.servers import Servers
 
 USERINFO = "posthouse:se%2Fcr%40t%20%25"
 
 
-def answer(settings: Database, test, *, run=asyncio.run):
+def answer(settings: Database, test, *, run=asyncio.run) -> Any:
     """What ``test(database)`` returns."""
 
     async def body():
@@ -140,6 +146,88 @@ def test_there_are_never_more_connections_than_allowed(server):
         return max(rows[0][0] for rows in answers)
 
     assert 1 <= answer(Database(url=server.url, connections=3), body) <= 3
+
+
+PATIENCE_SECONDS = 30
+THINGS = "CREATE TABLE things (name VARCHAR(50))"
+
+
+def ours(server) -> int:
+    """How many connections of ours the server has."""
+    count = (
+        f"SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'posthouse' AND db = '{server.name}'"
+        if server.dialect == "mysql"
+        else f"SELECT COUNT(*) FROM pg_stat_activity WHERE usename = 'posthouse' AND datname = '{server.name}'"
+    )
+    return int(server.server.execute(count).split()[-1])
+
+
+async def are_at_most(server, most: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await asyncio.to_thread(ours, server) > most:
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def locked(server):
+    """The table ``things`` is somebody else's."""
+    login = Login("", 0, str(server.server.socket), "posthouse", "se/cr@t %", server.name, None)
+    if server.dialect == "mysql":
+        holder = await MySqlConnection.connect(login)
+        await holder.query("LOCK TABLES things WRITE")
+    else:
+        holder = await PostgreSqlConnection.connect(login)
+        await holder.begin()
+        await holder.change("LOCK TABLE things")
+    try:
+        yield
+    finally:
+        await holder.close()
+
+
+def test_look_ups_that_a_lock_stops_end_and_leave_nothing_behind_at_the_server(server, monkeypatch):
+    """While the lock is still held: the server would go on waiting for clients that have long gone."""
+    monkeypatch.setattr(mysql, "LOCK_SECONDS", 1)
+
+    async def body(database):
+        await database.run(THINGS)
+        async with locked(server):
+            with monkeypatch.context() as patch:
+                patch.setattr(pool, "ANSWER_SECONDS", (0.1, 0.1, 0.2))
+                patch.setattr(pool, "WAIT_SECONDS", 0.1)
+                asked = (database.query("SELECT name FROM things") for _ in range(50))
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(error) for error in answers} == {TryLater}
+            await are_at_most(server, 2 + 1)  # with the holder's
+        assert await database.query("SELECT name FROM things") == []
+
+    answer(Database(url=server.url, connections=2), body)
+
+
+def test_after_hundreds_of_cancelled_look_ups_the_connections_are_as_many_as_allowed(server):
+
+    async def body(database):
+        await database.run(THINGS)
+        for _ in range(10):
+            asked = [asyncio.create_task(database.query("SELECT name FROM things")) for _ in range(20)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            for task in asked:
+                task.cancel()
+            await asyncio.wait(asked)
+        # All of them cancelled while the server is at work.
+        async with locked(server):
+            asked = [asyncio.create_task(database.query("SELECT name FROM things")) for _ in range(200)]
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await asyncio.to_thread(ours, server) < 1 + 3:
+                    await asyncio.sleep(0)
+            for task in asked:
+                task.cancel()
+            await asyncio.wait(asked)
+        answers = await asyncio.gather(*(database.query("SELECT 1") for _ in range(50)))
+        assert answers == [[(1,)]] * 50
+        await are_at_most(server, 3)
+
+    answer(Database(url=server.url, connections=3), body)
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])

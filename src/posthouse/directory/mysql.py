@@ -4,7 +4,9 @@ Invariants:
   1. The session is the one we set up, whatever the server's defaults: utf8mb4, strict, backslashes escape, no
      several statements in one. asyncmy writes parameters into the text, and that is safe only so.
   2. Text that isn't UTF-8 is read with replacement characters; it never fails a query.
-  3. What the driver raises becomes a ``Failure``. After one the connection may be used on only if ``is_usable``.
+  3. No statement waits for a lock longer than ``LOCK_SECONDS``, of a row or of a whole table: the server goes on
+     waiting for what its client gave up.
+  4. What the driver raises becomes a ``Failure``. After one the connection may be used on only if ``is_usable``.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ from posthouse.directory.pool import LOCK_SECONDS, Login
 
 _SESSION = (
     "SET character_set_client = utf8mb4, character_set_connection = utf8mb4, character_set_results = utf8mb4, "
-    f"sql_mode = 'STRICT_ALL_TABLES', autocommit = 1, innodb_lock_wait_timeout = {LOCK_SECONDS}"
+    "sql_mode = 'STRICT_ALL_TABLES', autocommit = 1, innodb_lock_wait_timeout = {0}, lock_wait_timeout = {0}"
 )
 
 
@@ -123,7 +125,7 @@ class MySqlConnection:
         driver._client_flag &= ~CLIENT.MULTI_STATEMENTS
         try:
             await driver.connect()
-            await driver.query(_SESSION)
+            await driver.query(_SESSION.format(LOCK_SECONDS))
         except Exception as error:
             driver.close()
             raise blamed(_failure(error, connecting=True), ()) from error
@@ -136,6 +138,11 @@ class MySqlConnection:
     def is_usable(self) -> bool:
         """Whether the connection is open as far as we know."""
         return self._driver.connected and not self._driver._stream_broken
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Never: KILL on another connection might meet another server behind the same address."""
+        return False
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""

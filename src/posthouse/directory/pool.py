@@ -5,7 +5,9 @@ Invariants:
      (a caller that is cancelled too), it is closed.
   2. There are at most ``most`` connections in use; who comes later waits in order, ``WAIT_SECONDS`` at most, and
      not at all behind ``MOST_WAITING`` others.
-  3. Slow is not dead: a server whose answer takes long is given up when it doesn't take a new connection either.
+  3. What is given up doesn't go on at the server where the driver can cancel it; elsewhere, and where cancelling
+     fails, it waits for a lock no longer than ``LOCK_SECONDS``.
+  4. Slow is not dead: a server whose answer takes long is given up when it doesn't take a new connection either.
 """
 
 import asyncio
@@ -66,6 +68,11 @@ class Connection(Protocol):
     async def close(self) -> None: ...
     def abort(self) -> None: ...
 
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether ``close`` has a question to cancel that somebody gave up."""
+        ...
+
 
 class Server:
     """A server, by the address it is called in messages.
@@ -96,6 +103,7 @@ class Server:
         self._queued = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._check: asyncio.Task[bool] | None = None
+        self._closing = set[asyncio.Task[None]]()
         self._on_doubt = on_doubt
         self._on_change = on_change
 
@@ -180,6 +188,8 @@ class Server:
                 async with self._connecting:
                     return self._take_idle() or await self._new()
             except Full as failure:
+                if connection := self._take_idle():
+                    return connection  # given back meanwhile
                 if not self._held:
                     self.set_state("down", failure.reason)
                     raise
@@ -226,12 +236,21 @@ class Server:
         if is_sound:
             self._keep(connection)
         else:
-            connection.abort()
+            self._give_up(connection)
         self._slots.release()
         if self._waiting:
             released = self._waiting.popleft()
             if not released.done():
                 released.set_result(None)
+
+    def _give_up(self, connection: Connection) -> None:
+        # Beside its slot, so that nobody waits for it; but no more at a time than there are slots.
+        if connection.is_cancelling and self.state != "down" and len(self._closing) < self._most:
+            task = asyncio.create_task(_close(connection))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        else:
+            connection.abort()
 
     def _keep(self, connection: Connection) -> None:
         if connection.is_usable and len(self._idle) + self._held < self._most:
@@ -251,10 +270,9 @@ class Server:
                 await self._check
         idle, self._idle = self._idle, []
         for connection in idle:
-            with suppress(Exception):
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await connection.close()
-            connection.abort()
+            await _close(connection)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     # Asking
 
@@ -315,6 +333,15 @@ class Server:
                 await asyncio.wait([task])
             if not task.cancelled():
                 task.exception()  # seen
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        with suppress(Exception):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.close()
+    finally:
+        connection.abort()
 
 
 def _reason(error: Failure | TimeoutError) -> str:

@@ -4,6 +4,8 @@ Invariants:
   1. Parameters never become part of the text.
   2. Text that isn't UTF-8 is read with replacement characters; it never fails a query.
   3. What the driver raises becomes a ``Failure``. After one the connection may be used on only if ``is_usable``.
+  4. No statement waits for a lock longer than ``LOCK_SECONDS``. One that its caller gives up is cancelled by the
+     driver, which needs the connection to be closed in peace.
 """
 
 import os.path
@@ -55,6 +57,7 @@ class PostgreSqlConnection:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         self._in_transaction = False
+        self._is_asking = False
 
     @classmethod
     async def connect(cls, login: Login) -> "PostgreSqlConnection":
@@ -75,6 +78,8 @@ class PostgreSqlConnection:
             raise blamed(_failure(error, connecting=True), ()) from error
         connection = cls(driver)
         try:
+            # Not among the server_settings: pgbouncer lets nobody in who begins with one that it doesn't know.
+            await driver.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
             await connection._read_octets()
         except Exception as error:
             driver.terminate()
@@ -98,12 +103,21 @@ class PostgreSqlConnection:
         """Whether the connection is open as far as we know."""
         return not self._driver.is_closed()
 
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether a look-up was given up before its end."""
+        return self._is_asking and self.is_usable
+
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""
+        self._is_asking = True
         try:
-            return [tuple(row) for row in await self._driver.fetch(sql, *parameters)]
+            rows = [tuple(row) for row in await self._driver.fetch(sql, *parameters)]
         except Exception as error:
+            self._is_asking = False
             raise blamed(self._failed(error), parameters) from error
+        self._is_asking = False
+        return rows
 
     async def change(self, sql: str, parameters: Sequence[object] = ()) -> tuple[list[tuple[Any, ...]], int]:
         """The rows that a statement returns, and how many it changed."""
@@ -125,7 +139,7 @@ class PostgreSqlConnection:
             raise await self._undone(error) from error
 
     async def begin(self) -> None:
-        await self._say(f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SAVEPOINT statement")
+        await self._say("BEGIN; SAVEPOINT statement")
         self._in_transaction = True
 
     async def commit(self) -> None:

@@ -1,6 +1,7 @@
 """Connections to one server: who waits for one, and how long. The server is one that answers when it is told to."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ class Connection:
     """Answers once ``answer`` is set."""
 
     is_usable = True
+    is_cancelling = False
 
     def __init__(self, answer: asyncio.Event) -> None:
         self.answer = answer
@@ -33,7 +35,7 @@ class World:
         self.answer = asyncio.Event()
         self.server = Server("db", self.connect, most, on_doubt=lambda: None, on_change=lambda: None)
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> Any:
         self.made.append(Connection(self.answer))
         return self.made[-1]
 
@@ -71,5 +73,28 @@ def test_behind_hundreds_of_others_nobody_waits(monkeypatch):
         world.answer.set()
         world.server.release(held, is_sound=True)
         assert await asyncio.gather(*waiting) == [[("SELECT 1",)]] * 3
+
+    asyncio.run(body())
+
+
+def test_a_server_that_is_full_of_our_own_connections_is_not_down():
+    """They may all be back by the time that it says so."""
+
+    async def body():
+        world = World(2)
+        world.answer.set()
+        held, said = await world.server.acquire(), asyncio.Event()
+
+        async def full() -> Any:
+            await said.wait()
+            raise Full("too many")
+
+        world.server._connect = full
+        waiting = asyncio.create_task(world.server.acquire())
+        await asyncio.sleep(0)
+        world.server.release(held, is_sound=True)
+        said.set()
+        assert await waiting is held
+        assert world.server.state == "up"
 
     asyncio.run(body())
