@@ -62,7 +62,7 @@ def _fields(
     if max_accounts is not None:
         if max_accounts != "none" and not (max_accounts.isascii() and max_accounts.isdecimal()):
             raise typer.BadParameter(f"{max_accounts!r} is not a number of accounts, nor none")
-        fields["max_accounts"] = None if max_accounts == "none" else int(max_accounts[:12])
+        fields["max_accounts"] = None if max_accounts == "none" else int(max_accounts.lstrip("0")[:12] or 0)
     if default_quota is not None:
         fields["default_quota"] = quotas.quota_text(default_quota)
     if total_quota is not None:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 HOSTED = "virtual:"
 MAX_NUMBER = 2**31 - 1
+_OPTIONS = {
+    "max_accounts": "max-accounts",
+    "default_quota": "default-quota",
+    "total_quota_bytes": "total-quota",
+}
 
 
 class Fields(TypedDict, total=False):
@@ -229,8 +234,8 @@ def changed(settings: DomainSettings, fields: Fields) -> DomainSettings:
     """``settings`` with ``fields``, checked. Raises ``NotChanged``."""
     new = replace(settings, **fields)
     plain_text(new.note, "note", 1000)
-    if new.max_accounts is not None and new.max_accounts not in range(MAX_NUMBER):
-        raise NotChanged("the most accounts that a domain may have: expected 0 or more")
+    if new.max_accounts is not None and new.max_accounts not in range(MAX_NUMBER + 1):
+        raise NotChanged(f"the most accounts that a domain may have: expected 0 to {MAX_NUMBER}, or none")
     if new.total_quota_bytes is not None and new.total_quota_bytes not in range(1, 10**18):
         raise NotChanged("the quota of all accounts together: expected bytes, as in 10485760 or 10G")
     new = replace(new, default_quota=quotas.quota_text(new.default_quota))
@@ -241,8 +246,14 @@ def changed(settings: DomainSettings, fields: Fields) -> DomainSettings:
 
 
 def described(fields: Fields) -> str:
-    """For the audit."""
-    return ", ".join(f"{name} {'none' if value in (None, '') else value}" for name, value in fields.items())
+    """In the words of the command line, also for the audit."""
+    words: list[str] = []
+    for name, value in fields.items():
+        if name == "enabled":
+            words.append("enabled" if value else "disabled")
+        else:
+            words.append(f"{_OPTIONS.get(name, name)} {'none' if value in (None, '') else value}")
+    return ", ".join(words)
 
 
 def as_dict(domain: Domain | DomainOverview) -> dict[str, object]:

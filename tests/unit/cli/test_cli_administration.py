@@ -30,7 +30,7 @@ def posthouse(tmp_path, monkeypatch, capfd):
 
 def test_a_domain_s_limits_are_set_shown_and_kept(posthouse):
     said = posthouse("domain", "set", "a.test", "--max-accounts", "1", "--default-quota", "1K", "--total-quota", "1M")
-    assert said == (0, "a.test: max_accounts 1, default_quota 1024, total_quota_bytes 1048576\n", "")
+    assert said == (0, "a.test: max-accounts 1, default-quota 1024, total-quota 1048576\n", "")
     posthouse("account", "add", "bob@a.test")
     code, _, said = posthouse("account", "add", "eve@a.test")
     assert code == 1
@@ -38,10 +38,13 @@ def test_a_domain_s_limits_are_set_shown_and_kept(posthouse):
     shown = json.loads(posthouse("domain", "show", "a.test", "--json")[1])
     assert (shown["accounts"], shown["quota_bytes"], shown["note"], shown["enabled"]) == (1, 1024, "first", True)
     assert "accounts         1 of 1\n" in posthouse("domain", "show", "a.test")[1]
-    assert posthouse("domain", "set", "a.test", "--disable")[1] == "a.test: enabled False\n"
+    assert posthouse("domain", "set", "a.test", "--disable")[1] == "a.test: disabled\n"
     assert "disabled" in posthouse("domain", "list")[1]
     assert posthouse("domain", "set", "a.test")[0] == 1
     assert posthouse("domain", "set", "a.test", "--max-accounts", "many")[0] == 2
+    code, _, said = posthouse("domain", "set", "a.test", "--max-accounts", "99999999999")
+    assert code == 1
+    assert said.endswith("expected 0 to 2147483647, or none\n")
 
 
 def test_catch_all_alias_domain_and_administrator_are_a_command_each(posthouse):
