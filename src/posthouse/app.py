@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.base.clock import SystemClock
-from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint
+from posthouse.config.endpoints import POSTFIX_MAPS
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.servers import import_driver
@@ -23,14 +23,14 @@ from posthouse.journal.journal import Journal
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
 from posthouse.outbound.lmtp import LmtpCourier
-from posthouse.outbound.routing import OwnHost
-from posthouse.outbound.smtp import SmtpCourier, opportunistic_tls
+from posthouse.outbound.outgoing import make_smtp_courier
 from posthouse.protocols.smtp.server import ServerOptions
 from posthouse.protocols.socketmap.server import SocketmapEngine
 from posthouse.protocols.tcptable.server import TcpTableEngine
 from posthouse.runtime import privileges
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.listener import Listener
+from posthouse.runtime.nameservers import make_resolver, validating_servers
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.resolver import DnsResolver
 from posthouse.runtime.server import Server, Session
@@ -205,9 +205,9 @@ async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     async with parts(settings, "queue") as its:
         clock = SystemClock()
-        resolver = DnsResolver()
+        resolver = make_resolver(settings.dns)
         couriers = {
-            "smtp": SmtpCourier(settings.hostname, resolver, own=_own_host(settings), tls=opportunistic_tls()),
+            "smtp": make_smtp_courier(settings, resolver, clock),
             "lmtp": LmtpCourier(settings.hostname, resolver),
             "local": LocalCourier(its.directory, its.placement, settings.path("tmp")),
         }
@@ -249,6 +249,7 @@ def _import_wanted(settings: Settings) -> None:
         "posthouse.services.ldap": "ldap" in settings.auth.chain,
         "posthouse.services.oidc": bool(settings.oidc.issuer),
         "posthouse.services.jwt": bool(settings.oidc.issuer),
+        "posthouse.runtime.validating": bool(validating_servers(settings.dns)),
     }
     for module in [module for module, is_wanted in wanted.items() if is_wanted]:
         importlib.import_module(module)
@@ -359,14 +360,6 @@ def _sessions(its: Parts, tls: Contexts, login: Login, restrictions: Restriction
         "socketmap": LookupService(maps, SocketmapEngine).serve,
         **tables,
     }
-
-
-def _own_host(settings: Settings) -> OwnHost:
-    """What MX records must not send us back to."""
-    listening = {parse_endpoint(address).host for address in settings.listen.smtp}
-    if listening & {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        listening |= {"127.0.0.1", "::1"}
-    return OwnHost(frozenset({settings.hostname.lower()}), frozenset(listening - {""}))
 
 
 def _stop_signal() -> asyncio.Event:

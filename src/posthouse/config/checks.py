@@ -42,6 +42,14 @@ def _network(value: str | int) -> str:
     return ""
 
 
+def _address(value: str | int) -> str:
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return "an IP address"
+    return ""
+
+
 def _relayhost(value: str | int) -> str:
     match = _RELAYHOST.match(str(value))
     if value == "" or (match and int(match[1] or 25) in range(1, 65536)):
@@ -189,6 +197,9 @@ CHECKS: dict[str, Check] = {
     "smtp.max_size_bytes": _whole(1024, 2**40),
     "smtp.max_recipients": _whole(1, 1_000_000),
     "smtp.relayhost": _relayhost,
+    "smtp.source_addresses": _address,
+    "smtp.bogus_networks": _network,
+    "dns.trusted": _address,
     "smtp.timeout_seconds": _whole(1, 86_400),
     "smtp.recipient_delimiter": _delimiter,
     "smtp.catchall": _choice("after-accounts", "before-accounts"),

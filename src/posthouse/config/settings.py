@@ -129,6 +129,21 @@ class Smtp:
     """Most recipients of one message (RFC 5321 §4.5.3.1.8 asks for at least 100)."""
     relayhost: str = ""
     """Where all outgoing mail goes: ``host``, ``host:port``, or ``[host]:port`` (no MX look-up). Empty: by MX."""
+    relayhost_user: str = ""
+    """Who logs in at the relayhost: through TLS with a certificate for its name, unless it is on this machine."""
+    relayhost_password_file: str = ""
+    """File with that one's password."""
+    relayhost_ca: str = ""
+    """PEM file of those who sign the relayhost's certificate. Empty: the system's."""
+    source_addresses: tuple[str, ...] = ()
+    """Addresses of this host that outgoing connections come from, in turn. Empty: as the system chooses."""
+    dane: bool = True
+    """Whether hosts that publish TLSA records are held to them. Needs a resolver that validates, see ``[dns]``."""
+    mta_sts: bool = True
+    """Whether the MTA-STS policies of other domains are fetched and kept to."""
+    bogus_networks: tuple[str, ...] = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8")
+    """Networks where nobody else's mail host is: MX records that lead there are passed over. They don't bind
+    ``relayhost`` nor a next hop in brackets."""
     timeout_seconds: int = 300
     """How long a silent client is waited for (RFC 5321 §4.5.3.2.7)."""
     recipient_delimiter: str = "+"

@@ -7,12 +7,21 @@ what leads nowhere is ``Refused``.
 import asyncio
 import ipaddress
 import random
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from posthouse.base.errors import Refused, Reply, TryLater
-from posthouse.runtime.resolver import NoAnswer, NoSuchName, Resolver, ResolverError, ResolverTryLater
+from posthouse.runtime.resolver import (
+    Answers,
+    NoAnswer,
+    NoSuchName,
+    Resolver,
+    ResolverError,
+    ResolverTryLater,
+    is_secure,
+)
 
 HOST_LIMIT = 20
 """Most MX hosts that are looked at; who publishes a thousand gets no thousand look-ups."""
@@ -21,6 +30,8 @@ TARGET_LIMIT = 10
 
 T = TypeVar("T")
 _shuffle = random.SystemRandom().shuffle
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*\Z")
+"""A name that a host can have; anything else in an MX record is nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +45,19 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address to connect to. ``host`` is its name, for the log, reports and TLS."""
+    """One address to connect to. ``host`` is its name, for the log, reports and TLS.
+
+    ``is_mx_secure``: that mail goes to this name is validated (or was never asked), ``is_secure``: so is its address,
+    found at ``canonical``. ``preference`` is the MX record's.
+    """
 
     host: str
     address: str
     port: int
+    preference: int = 0
+    is_mx_secure: bool = False
+    is_secure: bool = False
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,8 @@ class OwnHost:
 
     names: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
+    bogus: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Where no host of others is: what an MX record says of these is not listened to."""
 
 
 NOBODY = OwnHost()
@@ -80,20 +101,27 @@ async def find_targets(nexthop: NextHop, resolver: Resolver, *, port: int, own: 
     if _is_address(domain):
         return [Target(domain, domain, port)]
     if nexthop.is_literal:
-        return [target for _, target in await _targets(domain, [(0, domain)], resolver, port)][:TARGET_LIMIT]
-    hosts = await _mail_exchangers(domain, resolver)
+        targets = await _targets(domain, [(0, domain)], resolver, port)
+        # Nobody had to be asked that mail goes to this name: who configured it has said so.
+        return [replace(target, is_mx_secure=True) for target in targets][:TARGET_LIMIT]
+    hosts, is_mx_secure = await _mail_exchangers(domain, resolver)
     hosts = _before_ourselves(domain, hosts, lambda host: host in own.names)
     targets = await _targets(domain, hosts, resolver, port)
-    targets = _before_ourselves(domain, targets, lambda target: target.address in own.addresses)
-    return [target for _, target in targets[:TARGET_LIMIT]]
+    real = [target for target in targets if not _is_within(target.address, own.bogus)]
+    if not real:
+        raise Refused(Reply(550, "5.4.4", f"The mail hosts of {domain} are at addresses where no mail can go"))
+    ranked = [(target.preference, target) for target in real]
+    ranked = _before_ourselves(domain, ranked, lambda target: target.address in own.addresses)
+    return [replace(target, is_mx_secure=is_mx_secure) for _, target in ranked[:TARGET_LIMIT]]
 
 
-async def _mail_exchangers(domain: str, resolver: Resolver) -> list[tuple[int, str]]:
-    """MX hosts by preference, equal ones in random order; the domain itself where it has none."""
+async def _mail_exchangers(domain: str, resolver: Resolver) -> tuple[list[tuple[int, str]], bool]:
+    """MX hosts by preference, equal ones in random order; the domain itself where it has none. And whether all that
+    is validated."""
     try:
         records = await resolver.mx(domain)
-    except NoAnswer:
-        return [(0, domain)]
+    except NoAnswer as nothing:
+        return [(0, domain)], nothing.is_secure
     except NoSuchName:
         raise Refused(Reply(550, "5.1.2", f"The domain {domain} does not exist")) from None
     except ResolverTryLater as failure:
@@ -103,21 +131,24 @@ async def _mail_exchangers(domain: str, resolver: Resolver) -> list[tuple[int, s
         raise Refused(Reply(556, "5.1.10", f"The domain {domain} accepts no mail (null MX)"))
     _shuffle(hosts)
     hosts.sort(key=lambda record: record[0])
-    return hosts[:HOST_LIMIT]
+    return hosts[:HOST_LIMIT], is_secure(records)
 
 
-async def _targets(
-    domain: str, hosts: Sequence[tuple[int, str]], resolver: Resolver, port: int
-) -> list[tuple[int, Target]]:
+async def _targets(domain: str, hosts: Sequence[tuple[int, str]], resolver: Resolver, port: int) -> list[Target]:
     """The addresses of these hosts; hosts without any are passed over."""
+    hosts = [(preference, host) for preference, host in hosts if _HOST.match(host) and len(host) < 254]
     found = await asyncio.gather(*[resolver.addresses(host) for _, host in hosts], return_exceptions=True)
-    targets: list[tuple[int, Target]] = []
+    targets: list[Target] = []
     doubt: ResolverTryLater | None = None
     for (preference, host), addresses in zip(hosts, found, strict=True):
         if isinstance(addresses, ResolverTryLater):
             doubt = addresses
         elif not isinstance(addresses, BaseException):
-            targets += [(preference, Target(host, address, port)) for address in addresses]
+            canonical = addresses.name if isinstance(addresses, Answers) else ""
+            targets += [
+                Target(host, address, port, preference, is_secure=is_secure(addresses), canonical=canonical)
+                for address in addresses
+            ]
         elif not isinstance(addresses, ResolverError):
             raise addresses
     if targets:
@@ -136,6 +167,12 @@ def _before_ourselves(
     if not better:
         raise Refused(Reply(554, "5.4.6", f"Mail for {domain} loops back to this host, which does not host it"))
     return better
+
+
+def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0]) if networks else None
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip is not None and any(ip in network for network in networks)
 
 
 def _is_address(host: str) -> bool:

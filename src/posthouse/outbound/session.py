@@ -9,15 +9,18 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from posthouse.base.errors import Reply, TryLater
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Outcome
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.envelope import Recipient
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY
+from posthouse.protocols.sasl.client import ClientMechanism
 from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.protocols.smtp.client_events import (
+    AuthChallenge,
+    AuthDone,
     Broken,
     ClientEvent,
     Finished,
@@ -63,7 +66,37 @@ class HostUnavailableError(Exception):
 
 
 class TlsFailedError(Exception):
-    """The server announced TLS, and it did not come about; the connection is of no use any more."""
+    """TLS was wanted and did not come about, or not with whom it should; the connection is of no use any more.
+
+    ``result`` is the word of RFC 8460 §4.3 for it.
+    """
+
+    def __init__(self, text: str, result: str = "validation-failure") -> None:
+        super().__init__(text)
+        self.result = result
+
+
+class TlsDemand(Protocol):
+    """What a session asks of TLS: ``security.Security``, or nothing."""
+
+    @property
+    def context(self) -> ssl.SSLContext | None: ...
+    @property
+    def server_name(self) -> str: ...
+    @property
+    def is_required(self) -> bool: ...
+    def objection(self, chain: tuple[bytes, ...]) -> str: ...
+
+
+_CERTIFICATE_TROUBLE = {
+    10: "certificate-expired",
+    18: "certificate-not-trusted",
+    19: "certificate-not-trusted",
+    20: "certificate-not-trusted",
+    21: "certificate-not-trusted",
+    62: "certificate-host-mismatch",
+}
+"""By OpenSSL's verification errors, in the words of RFC 8460 §4.3.2."""
 
 
 class Session:
@@ -86,11 +119,11 @@ class Session:
         engine: SmtpClientEngine,
         host: str,
         timeouts: Timeouts,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsDemand | None = None,
     ) -> Self:
-        """Connect and get to where a transaction can begin, with ``tls`` if the server has it.
+        """Connect and get to where a transaction can begin, with TLS as ``tls`` asks for it.
 
-        Raises ``HostUnavailableError``, and ``TlsFailedError``: then it is worth another try in clear.
+        Raises ``HostUnavailableError``, and ``TlsFailedError``: a new connection may do with less, if that may be.
         """
         try:
             async with asyncio.timeout(timeouts.connect):
@@ -130,6 +163,33 @@ class Session:
             if isinstance(event, TransactionDone):
                 return [self._outcome(reply, trouble) for reply in event.replies]
 
+    @property
+    def is_tls(self) -> bool:
+        return self._connection.is_tls
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """What AUTH can be done with."""
+        return self._engine.capabilities.auth
+
+    async def authenticate(self, name: str, mechanism: ClientMechanism) -> Reply:
+        """Log in; the server's last word. Raises ``HostUnavailableError``."""
+        self._engine.authenticate(name, mechanism.initial())
+        while True:
+            try:
+                event = await self._next(self._timeouts.command)
+            except OSError as failure:
+                raise unreachable(self.host, explain(failure)) from failure
+            match event:
+                case AuthChallenge(data):
+                    self._answer(mechanism, data)
+                case AuthDone(reply):
+                    if reply.is_success and not mechanism.is_complete:
+                        return Reply(454, "4.7.0", "The server did not prove that it knows the password")
+                    return reply
+                case _:
+                    raise unreachable(self.host, f"instead of a login: {event}")
+
     async def quit(self) -> None:
         """End it politely, and quickly."""
         try:
@@ -146,11 +206,23 @@ class Session:
         self._engine.receive(b"")
         self._connection.abort()
 
-    async def _greet(self, tls: ssl.SSLContext | None) -> None:
+    def _answer(self, mechanism: ClientMechanism, challenge: bytes) -> None:
+        try:
+            response = mechanism.respond(challenge)
+        except ValueError:
+            self._engine.auth_cancel()
+        else:
+            self._engine.auth_response(response)
+
+    async def _greet(self, tls: TlsDemand | None) -> None:
         await self._until_ready(self._timeouts.greeting)
-        if tls is not None and "STARTTLS" in self._engine.capabilities:
+        if tls is None or tls.context is None:
+            return
+        if "STARTTLS" in self._engine.capabilities:
             self._engine.starttls()
-            await self._start_tls(tls)
+            await self._start_tls(tls, tls.context)
+        elif tls.is_required:
+            raise TlsFailedError("it does not offer STARTTLS", "starttls-not-supported")
 
     async def _next(self, seconds: float) -> ClientEvent | None:
         """The next event, or None when it is our turn. Raises ``OSError``, ``TimeoutError`` being one."""
@@ -183,17 +255,22 @@ class Session:
                 case _:
                     pass
 
-    async def _start_tls(self, context: ssl.SSLContext) -> None:
+    async def _start_tls(self, tls: TlsDemand, context: ssl.SSLContext) -> None:
         try:
             event = await self._next(self._timeouts.command)
             if isinstance(event, TlsRefused):
+                if tls.is_required:
+                    raise TlsFailedError(f"it refuses STARTTLS: {event.reply}", "starttls-not-supported")
                 return
             if not isinstance(event, TlsReady):
-                raise TlsFailedError(f"{self.host}: {event}")
+                raise TlsFailedError(f"instead of TLS: {event}")
             async with asyncio.timeout(self._timeouts.tls):
-                await self._connection.start_tls(context, server_side=False, server_hostname=self.host)
+                name = tls.server_name or self.host
+                await self._connection.start_tls(context, server_side=False, server_hostname=name)
         except OSError as failure:
-            raise TlsFailedError(f"{self.host}: {explain(failure)}") from failure
+            raise _tls_failure(failure) from failure
+        if wrong := tls.objection(self._connection.peer_certificates):
+            raise TlsFailedError(f"its certificate is not the one that the DNS names ({wrong})", wrong)
         self._engine.start_tls()
         await self._until_ready(self._timeouts.command)
 
@@ -253,6 +330,13 @@ async def _read(file: BinaryIO, message: QueuedMessage) -> bytes:
         return await asyncio.to_thread(file.read, CHUNK)
     except OSError as failure:
         raise TryLater(f"{message.path}: {failure}") from failure
+
+
+def _tls_failure(failure: OSError) -> TlsFailedError:
+    cause = failure.__cause__ if isinstance(failure.__cause__, ssl.SSLError) else failure
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TlsFailedError(cause.verify_message, _CERTIFICATE_TROUBLE.get(cause.verify_code, "validation-failure"))
+    return TlsFailedError(explain(failure))
 
 
 def explain(failure: OSError) -> str:

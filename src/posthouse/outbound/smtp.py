@@ -1,24 +1,29 @@
-"""The SMTP courier: to a destination's hosts in their order, with TLS wherever it can be had (RFC 7435)."""
+"""The SMTP courier: to a destination's hosts in their order, each as securely as its domain asks, and with TLS
+wherever it can be had (RFC 7435)."""
 
 import asyncio
+import random
 import ssl
+from collections.abc import Sequence
+from dataclasses import replace
 
 from posthouse.base.errors import Refused, Reply
 from posthouse.outbound.delivery import SessionCourier, first_available
+from posthouse.outbound.mtasts import Policy
+from posthouse.outbound.relay import Relay
 from posthouse.outbound.routing import NOBODY, OwnHost, Target, find_targets, parse_nexthop
-from posthouse.outbound.session import DEFAULT_TIMEOUTS, Session, Timeouts, TlsFailedError
+from posthouse.outbound.security import Securing, Security
+from posthouse.outbound.session import (
+    DEFAULT_TIMEOUTS,
+    HostUnavailableError,
+    Session,
+    Timeouts,
+    TlsFailedError,
+)
 from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log
 from posthouse.runtime.resolver import Resolver
-
-
-def opportunistic_tls() -> ssl.SSLContext:
-    """TLS with whoever offers it: without a policy that says more, any certificate is better than none."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class SmtpCourier(SessionCourier):
@@ -32,31 +37,72 @@ class SmtpCourier(SessionCourier):
         own: OwnHost = NOBODY,
         port: int = 25,
         tls: ssl.SSLContext | None = None,
+        securing: Securing | None = None,
+        relay: Relay | None = None,
+        source_addresses: Sequence[str] = (),
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         idle_seconds: float = 2.0,
         idle_limit: int = 50,
     ) -> None:
-        """``own`` is where MX records must not lead; without ``tls`` everything goes in clear."""
+        """``own`` is where MX records must not lead. ``securing`` says how hosts are talked to; without it, it is
+        ``tls`` with whoever has it, and without that everything goes in clear. ``source_addresses``: where our
+        connections come from, in turn."""
         super().__init__(hostname, resolver, timeouts=timeouts, idle_seconds=idle_seconds, idle_limit=idle_limit)
         self._own = own
         self._port = port
-        self._tls = tls
+        self._securing = securing or Securing(tls)
+        self._relay = relay
+        self._sources = tuple(source_addresses)
 
     async def _open(self, destination: str) -> Session:
         try:
             nexthop = parse_nexthop(destination)
         except ValueError as error:
             raise Refused(Reply(550, "5.1.2", f"No mail goes to {destination!a}"), str(error)) from None
+        if self._relay is not None and destination == self._relay.destination:
+            own = replace(self._own, bogus=())  # an operator may have it anywhere
+            targets = await find_targets(nexthop, self._resolver, port=self._port, own=own)
+            relay = self._relay
+            return await first_available(targets, lambda target: self._open_relay(target, relay))
         targets = await find_targets(nexthop, self._resolver, port=self._port, own=self._own)
-        return await first_available(targets, self._open_at)
+        policy = None if nexthop.is_literal else await self._securing.policy(nexthop.host)
+        return await first_available(targets, lambda target: self._open_at(target, nexthop.host, policy))
 
-    async def _open_at(self, target: Target) -> Session:
+    async def _open_at(self, target: Target, domain: str, policy: Policy | None) -> Session:
+        return await self._secured(target, await self._securing.of(target, domain, policy))
+
+    async def _open_relay(self, target: Target, relay: Relay) -> Session:
+        security = relay.security(target) or await self._securing.of(target, target.host, None)
+        session = await self._secured(target, security)
         try:
-            return await self._session(target, self._tls)
-        except TlsFailedError as failure:
-            log.info("tls-failed", host=target.host, address=target.address, error=str(failure))
-            return await self._session(target, None)
+            await relay.log_in(session, target)
+        except BaseException:
+            session.abort()
+            raise
+        return session
 
-    async def _session(self, target: Target, tls: ssl.SSLContext | None) -> Session:
-        connecting = asyncio.get_running_loop().create_connection(Connection, target.address, target.port)
-        return await Session.open(connecting, SmtpClientEngine(self._hostname), target.host, self._timeouts, tls)
+    async def _secured(self, target: Target, security: Security) -> Session:
+        """With this security, or with what may be tried instead."""
+        while True:
+            try:
+                return await self._session(target, security)
+            except TlsFailedError as failure:
+                facts = {"host": target.host, "address": target.address, "error": str(failure)}
+                if security.weaker is None:
+                    log.warning("tls-failed", **facts, result=failure.result, policy=security.kind, why=security.why)
+                    text = f"Cannot send to {target.host} securely ({security.why}): {failure}"
+                    raise HostUnavailableError(Reply(451, "4.7.5", text)) from failure
+                log.info("tls-failed", **facts, result=failure.result, policy=security.kind)
+                security = security.weaker
+
+    async def _session(self, target: Target, security: Security) -> Session:
+        connecting = asyncio.get_running_loop().create_connection(
+            Connection, target.address, target.port, local_addr=self._source(target.address)
+        )
+        engine = SmtpClientEngine(self._hostname)
+        return await Session.open(connecting, engine, target.host, self._timeouts, security)
+
+    def _source(self, address: str) -> tuple[str, int] | None:
+        """One of our addresses of the same family, if any are given."""
+        fitting = [source for source in self._sources if (":" in source) == (":" in address)]
+        return (random.choice(fitting), 0) if fitting else None  # noqa: S311 - no secret

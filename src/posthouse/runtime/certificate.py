@@ -1,6 +1,7 @@
-"""The channel binding ``tls-server-end-point`` of a certificate (RFC 5929 §4), without a library for certificates.
+"""The channel binding ``tls-server-end-point`` of a certificate (RFC 5929 §4), and its public key, without a library
+for certificates.
 
-What is read is our own certificate, which OpenSSL has accepted. One that is signed in a way that has no hash of its
+What is read is a certificate that OpenSSL has accepted. One that is signed in a way that has no hash of its
 own, as by Ed25519, has no such binding.
 """
 
@@ -36,6 +37,18 @@ def end_point(pem: str) -> bytes:
     except (ValueError, IndexError):
         return b""
     return hashlib.new(name, der).digest() if name else b""
+
+
+def public_key_info(der: bytes) -> bytes:
+    """A certificate's SubjectPublicKeyInfo, as it stands there (RFC 5280 §4.1). ``ValueError``, ``IndexError``."""
+    certificate, _ = _element(der)
+    rest, _ = _element(certificate)
+    if rest[:1] == b"\xa0":  # the version
+        _, rest = _element(rest)
+    for _ in range(5):  # serial number, signature, issuer, validity, subject
+        _, rest = _element(rest)
+    _, after = _element(rest)
+    return rest[: len(rest) - len(after)]
 
 
 def _signature_hash(der: bytes) -> str:

@@ -188,6 +188,21 @@ class Connection(asyncio.Protocol):
         names = (self._ssl_object.getpeercert() or {}).get("subjectAltName", ())
         return tuple(name for kind, name in names if kind == "email")
 
+    @property
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        """What a server has shown, in DER, its own first: unverified unless the context asked for that."""
+        if not self.is_tls:
+            return ()
+        tls = self._ssl_object
+        if hasattr(tls, "get_unverified_chain"):
+            return tuple(tls.get_unverified_chain() or ())
+        # Public only from Python 3.13 on; there since 3.10.
+        chain = getattr(tls._sslobj, "get_unverified_chain", lambda: None)()
+        if chain is None:
+            own = tls.getpeercert(binary_form=True)
+            return (own,) if own else ()
+        return tuple([ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain])
+
     def close(self) -> None:
         """Close once everything written has left, or the grace period is over."""
         if self.transport is not None and self._lost is None:

@@ -1,4 +1,4 @@
-"""Small JSON documents over HTTPS, fetched in a thread.
+"""Small documents over HTTPS, fetched in a thread.
 
 Invariants:
   1. It ends: ``seconds`` after it has connected, however the server drips; and reads ``MAX_BYTES`` at most.
@@ -22,6 +22,10 @@ class FetchError(Exception):
     """There is no such document to be had now; says why, and where."""
 
 
+class CertificateError(FetchError):
+    """The server could not show that it is the one."""
+
+
 def fetch_json(
     url: str, *, seconds: float, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -38,6 +42,30 @@ def fetch_json(
         raise FetchError(f"{url}: {reason}") from None
 
 
+def fetch_text(
+    host: str, address: tuple[str, int], path: str, *, seconds: float, max_bytes: int, ca: str = ""
+) -> str:
+    """The text/plain document at ``https://host/path``, which is to be had at ``address``: the certificate is checked
+    for ``host``, against ``ca`` or the system's authorities. Raises ``FetchError``. Blocks."""
+    is_over = threading.Event()
+    try:
+        with _Call(f"https://{host}", seconds, is_over, address, ca) as connection:
+            connection.request("GET", path, headers={"Connection": "close", "User-Agent": "posthouse"})
+            with connection.getresponse() as response:
+                kind = response.headers.get_content_type()
+                if response.status != http.HTTPStatus.OK or kind != "text/plain":
+                    raise FetchError(f"HTTP status {response.status}, {kind}")
+                data = response.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise FetchError(f"more than {max_bytes} bytes")
+        return data.decode()
+    except ssl.SSLError as error:
+        raise CertificateError(f"https://{host}{path}: {error}") from None
+    except (OSError, http.client.HTTPException, FetchError, ValueError) as error:
+        reason = "no answer in time" if is_over.is_set() else str(error) or type(error).__name__
+        raise FetchError(f"https://{host}{path}: {reason}") from None
+
+
 def is_acceptable(url: str) -> bool:
     """Whether it is an ``https://`` URL, or ``http://`` of loopback, without a user's name in it."""
     try:
@@ -51,16 +79,25 @@ def is_acceptable(url: str) -> bool:
 class _Call:
     """A connection that is cut after ``seconds``, wherever it is by then; ``is_over`` is set before that."""
 
-    def __init__(self, url: str, seconds: float, is_over: threading.Event) -> None:
+    def __init__(
+        self,
+        url: str,
+        seconds: float,
+        is_over: threading.Event,
+        address: tuple[str, int] | None = None,
+        ca: str = "",
+    ) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._is_tls = parts.scheme == "https"
         self._port = parts.port or (443 if self._is_tls else 80)
+        self._address = address or (self._host, self._port)
+        self._ca = ca
         self._seconds = seconds
         self._is_over = is_over
 
     def __enter__(self) -> http.client.HTTPConnection:
-        sock = socket.create_connection((self._host, self._port), self._seconds)
+        sock = socket.create_connection(self._address, self._seconds)
         # TLS takes the socket over, and the response does from the connection: this one stays ours to cut it with.
         self._handle = sock.dup()
         self._timer = threading.Timer(self._seconds, self._cut)
@@ -70,7 +107,8 @@ class _Call:
             kind = http.client.HTTPConnection
             if self._is_tls:
                 kind = http.client.HTTPSConnection
-                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self._host)
+                context = ssl.create_default_context(cafile=self._ca or None)
+                sock = context.wrap_socket(sock, server_hostname=self._host)
         except BaseException:
             sock.close()
             self._end()

@@ -3,12 +3,16 @@
 Every look-up ends within its time limit in an answer or in one of three errors, and the errors tell apart what a
 mail host must tell apart: the name does not exist, it exists without such records, or nobody can say now.
 Names in answers are lower-case ASCII without the final dot.
+
+``DnsResolver`` asks anybody; ``validating.ValidatingResolver`` asks those whose word on DNSSEC counts, and its
+answers say whether they are secure (RFC 4033 §5).
 """
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import pycares
 from aiodns import DNSResolver, error
@@ -27,9 +31,39 @@ class NoSuchName(ResolverError):
 class NoAnswer(ResolverError):
     """The name exists, but has no records of this type."""
 
+    is_secure = False
+
 
 class ResolverTryLater(ResolverError):
     """Nobody can say now: a time-out, SERVFAIL, a refusal, a loop of CNAMEs."""
+
+
+T = TypeVar("T")
+
+
+class Answers(list[T]):
+    """Records that say where they come from. ``is_secure``: they were validated, all the way behind any CNAMEs;
+    ``name`` is where those led."""
+
+    def __init__(self, records: Iterable[T], *, is_secure: bool = False, name: str = "") -> None:
+        super().__init__(records)
+        self.is_secure = is_secure
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """A TLSA record. RFC 6698 §2.1."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+def is_secure(records: object) -> bool:
+    """Whether this answer was validated; a plain list never was."""
+    return isinstance(records, Answers) and records.is_secure
 
 
 class Resolver(Protocol):

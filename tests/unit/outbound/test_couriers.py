@@ -15,8 +15,9 @@ from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.mailqueue.state import MessageState
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.outbound.lmtp import LmtpCourier
+from posthouse.outbound.security import opportunistic_tls
 from posthouse.outbound.session import Timeouts
-from posthouse.outbound.smtp import SmtpCourier, opportunistic_tls
+from posthouse.outbound.smtp import SmtpCourier
 from posthouse.runtime.resolver import NoSuchName, ResolverTryLater
 
 TEXT = b"Subject: hi\r\n\r\n.dot\r\nbody\r\n"
@@ -64,6 +65,7 @@ class Server:
         self.connections += 1
         self.writers.append(writer)
         self.reader = reader
+        in_clear = writer.transport
         try:
             if not await self.say("GREETING", writer):
                 return
@@ -79,9 +81,11 @@ class Server:
                     self.bodies.append(await body(reader))
                     if not await self.say("END", writer):
                         return
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, AttributeError, asyncio.IncompleteReadError):
             pass
         finally:
+            # Python 3.11's writer stumbles over a client that goes away right after TLS has begun.
+            writer._transport = writer.transport or in_clear
             writer.close()
 
     async def say(self, verb, writer):

@@ -1,0 +1,66 @@
+"""How this host sends, made from its settings: the SMTP courier, and what ``posthouse route`` asks."""
+
+import ipaddress
+
+from posthouse.base.clock import Clock
+from posthouse.base.errors import TryLater
+from posthouse.config.endpoints import parse_endpoint
+from posthouse.config.settings import Settings
+from posthouse.outbound.mtasts import Policies
+from posthouse.outbound.relay import Relay
+from posthouse.outbound.routing import OwnHost
+from posthouse.outbound.security import Securing, opportunistic_tls, verifying_tls
+from posthouse.outbound.smtp import SmtpCourier
+from posthouse.runtime.resolver import DnsResolver, Resolver
+
+KEPT_POLICIES = "mta-sts"
+"""Where MTA-STS policies are kept, below ``data_dir``."""
+
+
+def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> SmtpCourier:
+    """Raises ``TryLater`` where a file that the settings name can't be read."""
+    return SmtpCourier(
+        settings.hostname,
+        resolver,
+        own=own_host(settings),
+        securing=make_securing(settings, resolver, clock),
+        relay=make_relay(settings),
+        source_addresses=settings.smtp.source_addresses,
+    )
+
+
+def make_securing(settings: Settings, resolver: Resolver, clock: Clock) -> Securing:
+    """DANE only by a resolver that validates, and MTA-STS, as far as they are turned on."""
+    validating = None
+    if settings.smtp.dane and not isinstance(resolver, DnsResolver):
+        from posthouse.runtime.validating import ValidatingResolver  # is there already, or was never wanted
+
+        validating = resolver if isinstance(resolver, ValidatingResolver) else None
+    policies = Policies(settings.path(KEPT_POLICIES), resolver, clock) if settings.smtp.mta_sts else None
+    return Securing(opportunistic_tls(), validating=validating, policies=policies)
+
+
+def make_relay(settings: Settings) -> Relay | None:
+    """Raises ``TryLater``."""
+    smtp = settings.smtp
+    if not smtp.relayhost:
+        return None
+    if not smtp.relayhost_user:
+        return Relay(smtp.relayhost)
+    path = settings.path(smtp.relayhost_password_file)
+    try:
+        with open(path, encoding="utf-8") as file:
+            password = file.readline().rstrip("\r\n")
+        tls = verifying_tls(settings.path(smtp.relayhost_ca) if smtp.relayhost_ca else "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TryLater(f"smtp.relayhost_password_file {path}, smtp.relayhost_ca: {error}") from error
+    return Relay(smtp.relayhost, smtp.relayhost_user, password, tls)
+
+
+def own_host(settings: Settings) -> OwnHost:
+    """What MX records must not send us back to."""
+    listening = {parse_endpoint(address).host for address in settings.listen.smtp}
+    if listening & {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        listening |= {"127.0.0.1", "::1"}
+    bogus = tuple(ipaddress.ip_network(network) for network in settings.smtp.bogus_networks)
+    return OwnHost(frozenset({settings.hostname.lower()}), frozenset(listening - {""}), bogus)
