@@ -147,6 +147,10 @@ def _nameserver(value: str | int) -> str:
     return ""
 
 
+def _mailbox(value: str | int) -> str:
+    return "" if re.fullmatch(r"|[^\s@<>]+(@[^\s@<>]+)?", str(value)) else "a name, an address, or empty"
+
+
 def _delimiter(value: str | int) -> str:
     return "" if re.fullmatch(r"[+=_.#-]?", str(value)) else "one of + - = _ . # or empty"
 
@@ -235,6 +239,8 @@ CHECKS: dict[str, Check] = {
     "queue.lifetime_seconds": _whole(0, 10 * _WEEK),
     "queue.connections_per_destination": _whole(1, 10_000),
     "queue.connections": _whole(1, 10_000),
+    "queue.delay_warning_seconds": _whole(0, 10 * _WEEK),
+    "queue.double_bounces_to": _mailbox,
     "queue.messages_per_minute": _whole(0, 1_000_000),
     "log.level": _choice("debug", "info", "warning", "error"),
     "log.format": _choice("auto", "text", "json"),

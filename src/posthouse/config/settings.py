@@ -337,6 +337,11 @@ class QueuePolicy:
     """Most simultaneous connections in all."""
     messages_per_minute: int = 0
     """Most messages a minute to one destination; 0: no limit."""
+    delay_warning_seconds: int = 14_400
+    """The sender hears once of a message that is older than this and not delivered yet; 0: never."""
+    double_bounces_to: str = "postmaster"
+    """Who gets reports and other mail with the null sender that can't be delivered: a name at ``hostname``, or a full
+    address. Empty: they are dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What an outcome means for a recipient: done, tried again, given up; and what its sender is owed to hear.
 
-RFC 3461 §5.2: reports follow NOTIFY; a message with the null sender is never reported on (RFC 5321 §6.1).
+RFC 3461 §5.2: reports follow NOTIFY; a message with the null sender is never reported on to a sender (RFC 5321
+§6.1): that one of these failed is for the postmaster to know, where there is one who wants to.
 """
 
 from typing import assert_never
@@ -9,11 +10,8 @@ from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Outcome
 from posthouse.mailqueue.schedule import next_attempt
 from posthouse.mailqueue.spool import QueuedMessage
-from posthouse.mailqueue.state import Action
+from posthouse.mailqueue.state import Action, Attempt
 from posthouse.runtime.log import log
-
-DELAY_WARNING_SECONDS = 4 * 3600
-"""A sender hears once of a message that has waited this long. RFC 5321 §4.5.4.1 leaves that open."""
 
 
 def record(message: QueuedMessage, place: int, outcome: Outcome, now: float, policy: QueuePolicy) -> None:
@@ -30,24 +28,32 @@ def record(message: QueuedMessage, place: int, outcome: Outcome, now: float, pol
             if "SUCCESS" in message.envelope.recipients[place].notify and not outcome.dsn_passed_on:
                 _owe(message, place, "relayed" if outcome.remote else "delivered")
         case Failed():
-            _fail(message, place, now)
+            fail(message, place, now, policy)
         case Deferred():
             again = next_attempt(message.arrived, now, state.attempts, policy)
             if again is None:
                 state.expired = True
-                _fail(message, place, now)
+                fail(message, place, now, policy)
             else:
                 state.next_attempt = again
                 _log("deferred", message, place, now)
-                _warn_of_delay(message, place, now)
+                _warn_of_delay(message, now, policy)
         case _:
             assert_never(outcome)
+    message.state.remember(place, Attempt(now, type(outcome).__name__.lower(), outcome.remote, outcome.reply))
 
 
-def _fail(message: QueuedMessage, place: int, now: float) -> None:
-    message.state.recipients[place].status = "failed"
+def fail(message: QueuedMessage, place: int, now: float, policy: QueuePolicy) -> None:
+    """Give a recipient up; its ``reply`` says why. Whoever must hear of that is owed it."""
+    state = message.state.recipients[place]
+    state.status = "failed"
     _log("failed", message, place, now)
-    if _wants(message, place, "FAILURE") and not _owe(message, place, "failed"):
+    if message.envelope.sender:
+        if _wants(message, place, "FAILURE"):
+            state.owed = "failed"
+    elif policy.double_bounces_to and not _is_for(message, place, policy.double_bounces_to):
+        state.owed = "failed"
+    else:
         log.warning(
             "dropped",
             trace=message.id,
@@ -56,10 +62,23 @@ def _fail(message: QueuedMessage, place: int, now: float) -> None:
         )
 
 
-def _warn_of_delay(message: QueuedMessage, place: int, now: float) -> None:
-    state = message.state.recipients[place]
-    if now - message.arrived >= DELAY_WARNING_SECONDS and not state.warned and _wants(message, place, "DELAY"):
-        state.warned = _owe(message, place, "delayed")
+def _is_for(message: QueuedMessage, place: int, local: str) -> bool:
+    """Whether it was for the postmaster already: nothing of that comes back to him."""
+    recipient = message.envelope.recipients[place]
+    names = (recipient.address, recipient.original)
+    return any(name.lower() == local.lower() or name.rpartition("@")[0].lower() == local.lower() for name in names)
+
+
+def _warn_of_delay(message: QueuedMessage, now: float, policy: QueuePolicy) -> None:
+    """Once a message, of all that still wait. RFC 5321 §4.5.4.1 leaves open when."""
+    state, after = message.state, policy.delay_warning_seconds
+    if not after or now - message.arrived < after or state.is_warned:
+        return
+    for place, recipient in enumerate(state.recipients):
+        if recipient.is_pending:
+            recipient.warned = True
+            if _wants(message, place, "DELAY"):
+                _owe(message, place, "delayed")
 
 
 def _wants(message: QueuedMessage, place: int, condition: str) -> bool:

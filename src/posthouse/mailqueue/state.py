@@ -13,11 +13,27 @@ Action = Literal["failed", "delayed", "delivered", "relayed"]
 """What a delivery report says of a recipient. RFC 3464 §2.3.3."""
 
 
+HISTORY_LIMIT = 20
+"""Most attempts that are remembered of a recipient."""
+HISTORY_TOTAL = 200
+"""About how many attempts are remembered of a message with many recipients."""
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt for one recipient, and what came of it."""
+
+    at: float
+    result: str
+    remote: str = ""
+    reply: Reply | None = None
+
+
 class RecipientState(msgspec.Struct, omit_defaults=True):
     """One recipient, by its place in the envelope.
 
     ``next_attempt``: of a pending one, 0 before the first. ``owed``: the sender is still to be told this.
     ``warned``: has been told of the delay. ``expired``: failed because its time was up; ``reply`` is the last one.
+    ``history``: the first attempt and the latest ones.
     """
 
     status: Literal["pending", "delivered", "failed"] = "pending"
@@ -29,6 +45,7 @@ class RecipientState(msgspec.Struct, omit_defaults=True):
     owed: Action | None = None
     warned: bool = False
     expired: bool = False
+    history: list[Attempt] = []
 
     @property
     def is_pending(self) -> bool:
@@ -43,6 +60,19 @@ class MessageState(msgspec.Struct, omit_defaults=True):
     deleted: bool = False
     report_after: float = 0.0
     """When a report that could not be made is tried again."""
+
+    @property
+    def is_warned(self) -> bool:
+        """Whether the sender has been told of the delay, or is about to be."""
+        return any(state.warned for state in self.recipients)
+
+    def remember(self, place: int, attempt: Attempt) -> None:
+        """Add to a recipient's history; of a long one the first and the latest stay."""
+        limit = max(min(HISTORY_LIMIT, HISTORY_TOTAL // len(self.recipients)), 2)
+        history = [*self.recipients[place].history, attempt]
+        if len(history) > limit:
+            history = [history[0], *history[len(history) - limit + 1 :]]
+        self.recipients[place].history = history
 
     @property
     def is_done(self) -> bool:

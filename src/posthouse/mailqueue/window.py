@@ -292,4 +292,5 @@ class Window:
 
 def _overdue_at(message: QueuedMessage, policy: QueuePolicy) -> float:
     """When its sender must hear of it, also while its destination is left alone."""
-    return message.arrived + policy.lifetime_seconds
+    warns = policy.delay_warning_seconds and not message.state.is_warned
+    return message.arrived + min(policy.delay_warning_seconds if warns else NEVER, policy.lifetime_seconds)

@@ -1,6 +1,7 @@
 """Delivery reports: what the queue owes a sender becomes a message to that sender (RFC 3464).
 
-A report has the null sender, so that no report is ever made on a report (RFC 5321 §4.5.5).
+A report has the null sender, so that none is ever made on a report for whoever gets it (RFC 5321 §4.5.5). One that
+can't be delivered goes to the postmaster, and if he can't be reached either, to nobody.
 """
 
 import asyncio
@@ -34,14 +35,18 @@ class Bounces:
         self._submit = submit
 
     async def report(self, message: QueuedMessage, places: Sequence[int]) -> None:
-        """Tell the sender what is owed for these recipients, in one message. Durable when it returns."""
+        """Tell the sender what is owed for these recipients, in one message. Durable when it returns.
+
+        Without a sender the postmaster is told.
+        """
         envelope = message.envelope
-        if not envelope.sender:
+        to = envelope.sender or self._postmaster()
+        if not to:
             return
         trace_id = new_trace_id()
         report = Report(
             hostname=self._hostname,
-            sender=envelope.sender,
+            sender=to,
             recipients=tuple([self._status(message, place) for place in places]),
             message_id=f"<{trace_id}@{self._hostname}>",
             date=self._clock.now(),
@@ -52,9 +57,9 @@ class Bounces:
         )
         original = await asyncio.to_thread(_beginning, message)
         data = build_report(report, original, max_original_bytes=ORIGINAL_LIMIT)
-        recipient = Recipient(envelope.sender, notify=frozenset({"NEVER"}))
+        recipient = Recipient(to, notify=frozenset({"NEVER"}))
         body = "7BIT" if data.isascii() else "8BITMIME"
-        is_utf8 = envelope.smtputf8 or not envelope.sender.isascii()
+        is_utf8 = envelope.smtputf8 or not to.isascii()
         await self._submit(Envelope("", (recipient,), trace_id, body=body, smtputf8=is_utf8), data)
         log.info(
             "bounced",
@@ -63,7 +68,11 @@ class Bounces:
             sender=envelope.sender,
             recipients=[f"{status.final} {status.action} {status.status}" for status in report.recipients],
         )
-        log.info("report-submitted", trace=trace_id, about=message.id, recipient=envelope.sender)
+        log.info("report-submitted", trace=trace_id, about=message.id, recipient=to)
+
+    def _postmaster(self) -> str:
+        to = self._policy.double_bounces_to
+        return to if "@" in to or not to else f"{to}@{self._hostname}"
 
     def _status(self, message: QueuedMessage, place: int) -> RecipientStatus:
         state = message.state.recipients[place]

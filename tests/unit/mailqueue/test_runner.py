@@ -15,6 +15,7 @@ from posthouse.mailqueue import schedule
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import BusyError, Spool
+from posthouse.mailqueue.state import HISTORY_LIMIT
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.runtime.watch import Watch
 
@@ -171,13 +172,29 @@ def test_a_report_on_one_recipient_does_not_wait_for_another_that_is_deferred(wo
     assert len(world.reports) == 1
 
 
-def test_a_message_with_the_null_sender_is_never_reported_on(world):
-    """RFC 5321 §6.1"""
-    world.answers["no@a.example"] = Failed(NEVER)
+def test_a_report_that_fails_is_for_the_postmaster_and_one_to_the_postmaster_for_nobody(world):
+    """RFC 5321 §6.1: never to a sender."""
+    world.answers |= dict.fromkeys(["no@a.example", "postmaster@a.example", "admin@a.example"], Failed(NEVER))
     world.enqueue("no@a.example", sender="")
+    world.enqueue("postmaster@a.example", sender="", trace_id="m2")
+    world.enqueue(Recipient("admin@a.example", original="Postmaster@b.example"), sender="", trace_id="m3")
     world.run()
-    assert world.reports == []
+    assert world.reports == [[("no@a.example", "failed")]]
     assert world.left() == []
+
+
+def test_the_history_of_a_recipient_keeps_the_first_and_the_latest_attempts(world):
+    world.answers["late@a.example"] = Deferred(LATER, "mx.a.example")
+    world.enqueue("late@a.example")
+    world.run()
+    first = world.clock.now().timestamp()
+    for _ in range(21):
+        world.later(4000)
+    history = world.state().recipients[0].history
+    assert len(history) == HISTORY_LIMIT
+    assert (history[0].at, history[0].result, history[0].remote) == (first, "deferred", "mx.a.example")
+    assert history[-1].at == world.state().recipients[0].last_attempt
+    assert history[-1].reply == LATER
 
 
 def test_a_report_that_cannot_be_made_is_owed_until_it_can(world):

@@ -109,8 +109,11 @@ def test_a_large_message_does_not_come_back_whole(tmp_path):
     assert b"Subject: hi" in data
 
 
-def test_a_message_with_the_null_sender_is_not_reported_on(tmp_path):
-    assert report(queued(tmp_path, failed(), sender="")) == []
+def test_what_has_the_null_sender_is_reported_to_the_postmaster(tmp_path):
+    envelope, notice = parsed(queued(tmp_path, failed(), sender=""))
+    assert envelope.sender == ""
+    assert [recipient.address for recipient in envelope.recipients] == ["postmaster@mail.example"]
+    assert notice["To"] == "<postmaster@mail.example>"
 
 
 def test_a_hostile_reply_stays_in_its_place(tmp_path):
