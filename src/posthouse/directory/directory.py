@@ -21,8 +21,7 @@ from posthouse.directory.changes import Changes, FileChanges, NetworkChanges
 from posthouse.directory.checked import CheckedDatabase
 from posthouse.directory.database import PLACEHOLDERS, Database, Transaction
 from posthouse.directory.destinations import is_broken
-from posthouse.directory.expansion import BrokenRow
-from posthouse.directory.lookups import NoAnswer
+from posthouse.directory.lookups import BrokenRow, NoAnswer
 from posthouse.directory.model import Account, Actor, Explanation, MapName, Resolution, StoredCredentials, ToMailbox
 from posthouse.directory.queries import Statements
 from posthouse.directory.records import foreign_tables
@@ -42,7 +41,7 @@ LOOK_SECONDS = 0.02
 """How long the answer to whether something has changed is believed: under load it costs more than the look-up."""
 POSITIVE_SECONDS = 30.0
 NEGATIVE_SECONDS = 5.0
-"""How long answers of a database on the network are believed; no row, and no such mailbox, is negative."""
+"""How long answers of a database on the network are believed; no row, no such mailbox, a broken row is negative."""
 _USED_SECONDS = 3_600.0
 
 
@@ -96,6 +95,9 @@ class Directory:
         result = await self._known(address, self._resolve)
         if isinstance(result, Refused):
             raise Refused(result.reply, result.reason)
+        if isinstance(result, TryLater):
+            # Kept too, or an outsider has a worker walk through a broken list for each recipient.
+            raise TryLater(result.reason)
         return result
 
     async def _resolve(self, address: str) -> Entry:

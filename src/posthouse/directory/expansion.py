@@ -14,15 +14,16 @@ Invariants:
   3. A resolution has destinations, or it is not returned.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, assert_never
 
-from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.base.errors import Refused, Reply
 from posthouse.directory import destinations, transports
 from posthouse.directory.destinations import Command, File, Include
-from posthouse.directory.lookups import Keys, Rows, TooManyRows
+from posthouse.directory.lookups import BrokenAliases, BrokenRow, Keys, Rows, TooManyRows
 from posthouse.directory.model import (
     Account,
     Destination,
@@ -49,24 +50,12 @@ MAX_RESULTS = 1_000
 MAX_DEPTH = 100
 MAX_LOOKUPS = 10_000
 """Addresses that one resolution may look up; far more than lists of 1,000 need."""
+AT_A_STRETCH = 64
+"""Addresses that are looked up before others may go on: a database that is a file answers without waiting."""
 
 BAD_ADDRESS = Reply(553, "5.1.3", "Bad recipient address")
 UNKNOWN = Reply(550, "5.1.1", "No such mailbox here")
 DISABLED = Reply(550, "5.2.1", "This domain is disabled")
-
-
-class BrokenAliases(TryLater):
-    """Aliases that form a loop, or that go beyond the limits."""
-
-
-class BrokenRow(TryLater):
-    """A row that can't mean what somebody meant by it."""
-
-    def __init__(self, table: str, key: str, text: str, ids: str = "") -> None:
-        super().__init__(f"{table} row {key[:300]}{f' (id {ids})' if ids else ''}: {text}")
-        self.table = table
-        self.key = key
-        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +95,8 @@ class Expansion:
                 continue
             self._seen.add(node.key)
             self._check_limits(node, key)
+            if len(self._seen) % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
             try:
                 await self._settle(node)
             except Refused as error:

@@ -18,6 +18,20 @@ class NoAnswer(TryLater):
     """The database does not answer. Unlike rows that can't be used, what it said before may still be told."""
 
 
+class BrokenAliases(TryLater):
+    """Aliases that form a loop, or that go beyond the limits."""
+
+
+class BrokenRow(TryLater):
+    """A row that can't mean what somebody meant by it."""
+
+    def __init__(self, table: str, key: str, text: str, ids: str = "") -> None:
+        super().__init__(f"{table} row {key[:300]}{f' (id {ids})' if ids else ''}: {text}")
+        self.table = table
+        self.key = key
+        self.text = text
+
+
 class TooManyRows(TryLater):
     """More rows than one question may have."""
 

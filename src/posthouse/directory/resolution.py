@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from posthouse.base.errors import PosthouseError, Refused
+from posthouse.base.errors import PosthouseError, Refused, TryLater
 from posthouse.directory import transports
-from posthouse.directory.expansion import BrokenAliases, BrokenRow, Expansion, local_keys
+from posthouse.directory.expansion import Expansion, local_keys
 from posthouse.directory.host import Host, ThisHost
-from posthouse.directory.lookups import Keys, Lookups, NoAnswer
+from posthouse.directory.lookups import BrokenAliases, BrokenRow, Keys, Lookups, NoAnswer, TooManyRows
 from posthouse.directory.model import Explanation, Resolution
 from posthouse.directory.transports import Site
 from posthouse.message.address import split, split_extension
@@ -27,9 +27,12 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an address. ``asked_host``: it depends on more than the tables."""
+    """What became of an address: ``TryLater`` where the rows are wrong, which they are until somebody mends them.
 
-    result: Resolution | Refused
+    ``asked_host``: it depends on more than the tables.
+    """
+
+    result: Resolution | Refused | TryLater
     asked_host: bool
 
 
@@ -47,12 +50,14 @@ class Resolver:
         return await self._run(Expansion(self), address)
 
     async def outcome(self, address: str) -> Outcome:
-        """The same, to be kept. Raises ``TryLater``."""
+        """The same, to be kept. Raises ``NoAnswer``."""
         expansion = Expansion(self)
         try:
             return Outcome(await self._run(expansion, address), expansion.asked_host)
         except Refused as error:
             return Outcome(Refused(error.reply, error.reason), expansion.asked_host)
+        except (BrokenAliases, BrokenRow, TooManyRows) as error:
+            return Outcome(TryLater(error.reason), expansion.asked_host)
 
     async def explain(self, address: str) -> Explanation:
         """The same, with every step; what would be raised is in it."""

@@ -132,6 +132,20 @@ def test_an_alias_with_a_branch_that_leads_nowhere_is_believed_as_short_as_that_
     asyncio.run(test())
 
 
+def test_rows_that_are_wrong_are_believed_as_long_as_a_negative_answer(world):
+    async def test():
+        world.database.accounts = {"bob@a.test": "/etc/"}
+        assert [await world.told() for _ in range(3)] == [451] * 3
+        questions = world.database.questions
+        world.clock.seconds += 4.9
+        assert (await world.told(), world.database.questions) == (451, questions)
+        world.database.accounts = {"bob@a.test": "a/bob/"}
+        world.clock.seconds += 0.1
+        assert await world.told() == "a/bob/"
+
+    asyncio.run(test())
+
+
 def test_one_recipient_is_one_question(world):
     async def test():
         await world.told("bob+x@a.test")

@@ -216,6 +216,24 @@ def test_depth_and_number_are_limited(world):
     assert len(world.goes_to("full@a.test")) == 1000
 
 
+def test_others_go_on_while_a_long_list_is_looked_up(world):
+    world.row("virtual", "many@a.test", ",".join(f"u{i}@e.test" for i in range(640)))
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def body():
+        beside = asyncio.create_task(others())
+        assert len((await world.directory.resolve("many@a.test")).destinations) == 640
+        beside.cancel()
+
+    asyncio.run(body())
+    assert len(turns) == 10
+
+
 def test_an_alias_that_grows_its_own_extension_ends(world):
     world.row("virtual", "x@a.test", "x+y@a.test")
     assert world.trouble("x@a.test")
@@ -420,6 +438,7 @@ def test_two_accounts_with_one_address_are_nobody_s_mailbox(world):
     assert "2 accounts have this address" in world.trouble("bob@a.test")
     assert "id 1, 2" in world.trouble("bob@a.test")
     world.sql.execute("UPDATE users SET postfix = 'n' WHERE email = 'Bob@a.test'")
+    world.directory._drop()
     assert world.resolve("bob@a.test").destinations[0].account.maildir == "a.test/one/"
 
 

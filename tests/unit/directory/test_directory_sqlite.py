@@ -194,3 +194,20 @@ def test_a_look_up_without_a_database_is_our_trouble(directory):
     run(directory.close())
     with pytest.raises(TryLater):
         run(directory.resolve("bob@a.test"))
+
+
+def test_rows_that_are_wrong_are_looked_at_once_until_the_file_changes(directory):
+    asked = []
+    directory._clock = lambda: 1_000.0 + len(asked)  # each question takes longer than the file is believed
+    directory.database.connection.set_trace_callback(asked.append)
+    other = sqlite3.connect(directory.database.path, isolation_level=None)
+    rows = [(f"n{i}@mx.host.test", f"n{i + 1}@mx.host.test") for i in range(200)]
+    other.executemany("INSERT INTO virtual (email, destination) VALUES (?, ?)", rows)
+    for _ in range(3):
+        with pytest.raises(TryLater, match="nested deeper"):
+            run(directory.resolve("n0@mx.host.test"))
+    assert sum("virtual" in sql for sql in asked) < 2 * 101
+    other.execute("DELETE FROM virtual")
+    other.close()
+    with pytest.raises(Refused):
+        run(directory.resolve("n0@mx.host.test"))
