@@ -9,6 +9,7 @@ from typing import TextIO
 from posthouse.services.changes import NotChanged
 
 MAX_FIELD = 10_000
+NOT_UTF8 = "not UTF-8: save the file as UTF-8, or convert it ('iconv -f {} -t UTF-8')"
 OPAQUE = frozenset({"clear", "password"})
 """Columns that are never shown and may have whatever somebody once typed."""
 WHOLE_FILE = 0
@@ -39,10 +40,13 @@ class Lines:
 
     def __init__(self, file: TextIO, known: Sequence[str], required: Sequence[str]) -> None:
         self._reader = csv.reader(file, strict=True)
+        self._begun = 1
         try:
             header = next(self._reader, [])
         except csv.Error as error:
-            raise NotChanged(f"line 1: {error}") from None
+            raise NotChanged(f"line 1: {self._described(error)}") from None
+        if encoding := _encoding("".join(header)):
+            raise NotChanged(NOT_UTF8.format(encoding))
         self.columns = tuple(name.strip().lower().removeprefix("\ufeff") for name in header)
         for name in self.columns:
             if name not in known:
@@ -75,20 +79,42 @@ class Lines:
 
     def _next(self, problems: list[Problem]) -> list[str] | None:
         while True:
+            self._begun = self._reader.line_num + 1
             try:
                 return next(self._reader, None)
             except csv.Error as error:
-                problems.append(Problem(self._reader.line_num, str(error)))
+                problems.append(Problem(self._begun, self._described(error)))
+
+    def _described(self, error: csv.Error) -> str:
+        """What ``error`` means for who made the file; a quote that isn't closed takes what follows as its field."""
+        text = str(error)
+        if "end of data" in text:
+            return 'a quote (") opens here and is not closed before the end of the file'
+        if "field limit" in text:
+            much = f"a field has more than {csv.field_size_limit()} characters"
+            if self._begun == self._reader.line_num:
+                return f"{much}: shorten it"
+            return f'{much}, it goes on to line {self._reader.line_num}: close the quote (") that opens here'
+        return f'{text}: a quote (") within a quoted field is written twice' if "expected after" in text else text
 
     def _unreadable(self, row: Sequence[str]) -> str:
         whole = "".join(row)
         if len(whole) > MAX_FIELD:
-            return f"longer than {MAX_FIELD} characters"
+            is_one = self._begun == self._reader.line_num
+            hint = "" if is_one else f'; it begins in line {self._begun}: is a quote (") not closed there?'
+            return f"longer than {MAX_FIELD} characters{hint}"
         if whole.isprintable():
             return ""
-        if any("\ud800" <= character <= "\udfff" for character in whole):
-            return "not UTF-8"
+        if encoding := _encoding(whole):
+            return NOT_UTF8.format(encoding)
         for name, value in zip(self.columns, row, strict=True):
             if "\0" in value or not (value.isprintable() or name in OPAQUE):
                 return f"{name} has control characters"
         return ""
+
+
+def _encoding(text: str) -> str:
+    """What text that was not UTF-8 may have been; empty where it was. Decoded with ``surrogateescape``."""
+    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or (text[1:2] == "\0" or text[:1] == "\0"):
+        return "UTF-16"
+    return "LATIN1" if any("\ud800" <= character <= "\udfff" for character in text) else ""
