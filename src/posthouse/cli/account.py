@@ -15,6 +15,7 @@ from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
 from posthouse.services import accounts, app_passwords, overview, passwords, totp
 from posthouse.services.changes import address_key
+from posthouse.store.quota import parse
 
 app = terminal.noun("Accounts: users with a mailbox.")
 app_password = terminal.noun("Further passwords of an account, each for one program.")
@@ -102,6 +103,7 @@ def show(address: str, as_json: Json = False) -> None:
         ("name", account.name or "-"),
         ("state", state if found.domain_enabled else f"{state}, but its domain is disabled"),
         ("quota", account.quota or "none"),
+        *([("used", _usage(found))] if account.quota else []),
         ("password", found.password),
         ("second factor", "TOTP" if found.has_totp else "none"),
         *(("app password", _described(one)) for one in found.app_passwords),
@@ -111,6 +113,14 @@ def show(address: str, as_json: Json = False) -> None:
         ("administers", ", ".join(found.administers) or "-"),
         *(("mail", line) for line in outcome(found.mail)),
     )
+
+
+def _usage(found: overview.Overview) -> str:
+    limit = parse(found.account.quota)
+    if found.used is None or limit is None:
+        return "not counted yet"
+    of = [f" of {most}" if most else "" for most in (limit.size_bytes, limit.messages)]
+    return f"{found.used.size_bytes}{of[0]} bytes, {found.used.messages}{of[1]} messages"
 
 
 def _described(one: Any) -> str:

@@ -12,17 +12,30 @@ from posthouse.services import access, aliases
 from posthouse.services.accounts import existing, mail_path
 from posthouse.services.changes import address_key
 from posthouse.services.passwords import split_scheme
+from posthouse.store import quota
 
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What an account's mail was last counted as."""
+
+    size_bytes: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """``password`` says how it is kept, never what it is; ``aliases`` are keys that lead here."""
+    """``password`` says how it is kept, never what it is; ``aliases`` are keys that lead here.
+
+    ``used`` is None without a quota, and where nothing has been counted yet.
+    """
 
     account: Account
     path: str
+    used: Usage | None
     domain_enabled: bool
     password: str
     forward: tuple[str, ...]
@@ -46,6 +59,7 @@ async def show(directory: Directory, settings: Settings, address: str, *, actor:
         return Overview(
             account,
             mail_path(settings, account)[0],
+            _used(settings, account),
             (await tables.domain_settings(split(key)[1])).enabled,
             await _password(tables, key, plain_crypt=settings.auth.plain_crypt) if is_ours else "another program's",
             tuple(aliases.parts(forward)),
@@ -57,6 +71,19 @@ async def show(directory: Directory, settings: Settings, address: str, *, actor:
         )
 
     return await directory.read(work)
+
+
+def _used(settings: Settings, account: Account) -> Usage | None:
+    """Only what is counted already: whoever asks may be root, whose files an account can't have in its Maildir."""
+    path, is_below_root = mail_path(settings, account)
+    limit = quota.parse(account.quota)
+    if limit is None or not is_below_root:
+        return None
+    try:
+        counted = quota.used(path, limit)
+    except OSError:
+        return None
+    return Usage(*counted) if counted else None
 
 
 async def _password(tables: "Tables", key: str, *, plain_crypt: bool) -> str:

@@ -52,11 +52,19 @@ def parse(text: str) -> Limit | None:
 def room(account_path: str, limit: Limit) -> int:
     """Octets that are left, 0 where the account is full. Counts everything when it must."""
     path = f"{account_path}/{FILE_NAME}"
-    used, is_old = _read(path, limit)
-    if used is None or (is_old and _left(limit, *used) == 0):
-        used = _count(account_path)
-        _write(path, limit, used)
-    return _left(limit, *used)
+    found, is_old = _read(path, limit)
+    if found is None or (is_old and _left(limit, *found) == 0):
+        found = _count(account_path)
+        _write(path, limit, found)
+    return _left(limit, *found)
+
+
+def used(account_path: str, limit: Limit) -> tuple[int, int] | None:
+    """Octets and messages as the file has them; None where it can't be used. Neither counts nor writes.
+
+    Raises ``OSError``.
+    """
+    return _read(f"{account_path}/{FILE_NAME}", limit)[0]
 
 
 def add(account_path: str, size_bytes: int, messages: int) -> None:

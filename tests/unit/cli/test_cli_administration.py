@@ -148,3 +148,25 @@ def test_what_is_made_is_told_as_json_with_its_password_where_it_was_made_here(p
     assert (made["email"], made["maildir"], len(made["password"])) == ("bob@a.test", "a.test/bob/", 23)
     phone = json.loads(posthouse("account", "app-password", "add", "Bob@a.test", "phone", "--json")[1])
     assert (phone["email"], phone["scopes"], len(phone["password"])) == ("bob@a.test", ["imap", "pop3", "smtp"], 23)
+
+
+def test_what_an_account_uses_of_its_quota_is_shown_as_it_was_counted_and_nothing_is_made(posthouse, tmp_path):
+    def shown():
+        text = posthouse("account", "show", "bob@a.test")[1]
+        used = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("used")]
+        return used, json.loads(posthouse("account", "show", "bob@a.test", "--json")[1])["used"]
+
+    posthouse("account", "add", "bob@a.test")
+    assert shown() == ([], None)
+    posthouse("account", "quota", "bob@a.test", "1M")
+    assert shown() == (["not counted yet"], None)
+    maildir = tmp_path / "data" / "mail" / "a.test" / "bob"
+    assert not maildir.exists()
+    maildir.mkdir(parents=True)
+    (maildir / "maildirsize").write_text("1048576S\n1000 2\n234 1\n")
+    assert shown() == (["1234 of 1048576 bytes, 3 messages"], {"size_bytes": 1234, "messages": 3})
+    posthouse("account", "quota", "bob@a.test", "1048576S,10C")
+    assert shown() == (["not counted yet"], None)
+    (maildir / "maildirsize").write_text("1048576S,10C\n1234 3\n")
+    assert shown()[0] == ["1234 of 1048576 bytes, 3 of 10 messages"]
+    assert [path.name for path in maildir.iterdir()] == ["maildirsize"]
