@@ -90,12 +90,15 @@ class NetworkChanges:
             self._task = None
 
     async def ask(self) -> None:
-        """Ask the database for its version."""
+        """Ask the database for its version.
+
+        The first answer is news as well: what is known by then may be older than it.
+        """
         try:
             version = await self._database.version()
         except TryLater:
             return
-        if self._version is not None and version != self._version:
+        if version != self._version:
             self._has_changed = True
         self._version = version
         self._on_answer()

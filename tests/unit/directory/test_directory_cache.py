@@ -204,6 +204,23 @@ def test_a_change_of_another_host_is_seen_when_the_version_was_asked_for(world):
     asyncio.run(test())
 
 
+def test_a_change_of_another_host_before_the_first_answer_is_seen_too(world):
+    async def test():
+        changes = world.directory._changes
+        assert await world.told() == "a/bob/"
+        world.database.accounts["bob@a.test"] = "a/new/"
+        world.database.number += 1
+        await changes.ask()
+        world.clock.seconds += 1
+        assert await world.told() == "a/new/"
+        questions = world.database.questions
+        await changes.ask()
+        world.clock.seconds += 1
+        assert (await world.told(), world.database.questions) == ("a/new/", questions)
+
+    asyncio.run(test())
+
+
 def test_the_version_is_asked_for_beside_everything_else_and_a_hit_never_waits_for_it(world):
     async def test():
         await world.told()
