@@ -39,6 +39,7 @@ _FAILURES: dict[str, type[Failure]] = {
     "28": Denied,  # logging in
     "3D000": Denied,  # unknown database
     "40": Again,
+    "40003": Lost,  # whether the statement was completed is not known
     "53300": Full,
     "55P03": Again,  # waited for a lock too long
     "57P01": Lost,

@@ -80,6 +80,7 @@ def test_what_mysql_errors_mean(error, meaning):
         (asyncpg.ReadOnlySQLTransactionError("read-only"), failures.ReadOnly),
         (asyncpg.SerializationError("again"), failures.Again),
         (asyncpg.DeadlockDetectedError("deadlock"), failures.Again),
+        (asyncpg.StatementCompletionUnknownError("who knows"), failures.Lost),
         (asyncpg.LockNotAvailableError("lock timeout"), failures.Again),
         (asyncpg.UniqueViolationError("twice"), failures.Violated),
         (asyncpg.UndefinedTableError("no such table"), failures.Wrong),
