@@ -139,5 +139,12 @@ def test_an_account_with_slashes_and_dots_in_its_name_lies_in_the_mail_root(targ
             assert client.smtp(b"DATA").startswith(b"354 ")
             assert client.smtp(b"Subject: x\r\n\r\nx%d\r\n." % number).startswith(b"250 ")
     made = tree(target.directory) - before
-    inside = ("data/mail/example.test/", "data/posthouse.db", "data/guard.db", "data/journal/", "data/tmp/", "server.log")
+    inside = (
+        "data/mail/example.test/",
+        "data/posthouse.db",
+        "data/guard.db",
+        "data/journal/",
+        "data/tmp/",
+        "server.log",
+    )
     assert not {path for path in made if not path.startswith(inside)}
