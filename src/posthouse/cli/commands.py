@@ -21,6 +21,7 @@ from posthouse.cli import (
 from posthouse.cli.audit import audit
 from posthouse.cli.export import export
 from posthouse.cli.resolve import resolve
+from posthouse.cli.route import route
 from posthouse.cli.version import version
 
 app = terminal.noun("Posthouse: a whole ISP mail host in one program.")
@@ -58,4 +59,5 @@ app.add_typer(guard.app, name="guard")
 app.add_typer(queue.app, name="queue")
 app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)
+app.command()(route)
 app.command()(version)

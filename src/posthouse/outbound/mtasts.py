@@ -61,11 +61,21 @@ def fetch_policy(host: str, address: str) -> str:
 class Policies:
     """The policies of domains, kept in ``directory``."""
 
-    def __init__(self, directory: str, resolver: Resolver, clock: Clock, fetch: Fetch = fetch_policy) -> None:
+    def __init__(
+        self,
+        directory: str,
+        resolver: Resolver,
+        clock: Clock,
+        fetch: Fetch = fetch_policy,
+        *,
+        may_write: bool = True,
+    ) -> None:
+        """Without ``may_write`` what is fetched is not kept."""
         self._directory = directory
         self._resolver = resolver
         self._clock = clock
         self._fetch = fetch
+        self._may_write = may_write
         self._failures: dict[str, float] = {}
 
     async def policy(self, domain: str) -> Policy | None:
@@ -88,7 +98,8 @@ class Policies:
             self._failures[domain] = now + AGAIN_SECONDS
             return kept
         self._failures.pop(domain, None)
-        self._write(domain, policy)
+        if self._may_write:
+            self._write(domain, policy)
         return policy
 
     async def _published_id(self, domain: str) -> str:

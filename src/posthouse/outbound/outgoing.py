@@ -11,6 +11,8 @@ from posthouse.outbound.relay import Relay
 from posthouse.outbound.routing import OwnHost
 from posthouse.outbound.security import Securing, opportunistic_tls, verifying_tls
 from posthouse.outbound.smtp import SmtpCourier
+from posthouse.outbound.ways import Ways, find_ways
+from posthouse.runtime.nameservers import make_resolver
 from posthouse.runtime.resolver import DnsResolver, Resolver
 
 KEPT_POLICIES = "mta-sts"
@@ -29,14 +31,28 @@ def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> S
     )
 
 
-def make_securing(settings: Settings, resolver: Resolver, clock: Clock) -> Securing:
+async def explain(destination: str, settings: Settings, clock: Clock) -> Ways:
+    """What the courier that the settings make would do. Raises ``TryLater`` as ``make_smtp_courier`` does."""
+    resolver = make_resolver(settings.dns)
+    try:
+        # Whoever types this need not be who serves: no file of the server's is written.
+        securing = make_securing(settings, resolver, clock, may_write=False)
+        own, relay = own_host(settings), make_relay(settings)
+        return await find_ways(destination, resolver, own=own, securing=securing, relay=relay)
+    finally:
+        await resolver.close()
+
+
+def make_securing(settings: Settings, resolver: Resolver, clock: Clock, *, may_write: bool = True) -> Securing:
     """DANE only by a resolver that validates, and MTA-STS, as far as they are turned on."""
     validating = None
     if settings.smtp.dane and not isinstance(resolver, DnsResolver):
         from posthouse.runtime.validating import ValidatingResolver  # is there already, or was never wanted
 
         validating = resolver if isinstance(resolver, ValidatingResolver) else None
-    policies = Policies(settings.path(KEPT_POLICIES), resolver, clock) if settings.smtp.mta_sts else None
+    policies = None
+    if settings.smtp.mta_sts:
+        policies = Policies(settings.path(KEPT_POLICIES), resolver, clock, may_write=may_write)
     return Securing(opportunistic_tls(), validating=validating, policies=policies)
 
 

@@ -1,0 +1,72 @@
+"""Where mail for a destination would go now, and how it would be protected: what the SMTP courier does, without
+connecting to anybody."""
+
+from dataclasses import dataclass, replace
+
+from posthouse.base.errors import PosthouseError
+from posthouse.outbound.mtasts import Policy
+from posthouse.outbound.relay import Relay
+from posthouse.outbound.routing import NextHop, OwnHost, Target, find_targets, parse_nexthop
+from posthouse.outbound.security import Securing
+from posthouse.outbound.session import HostUnavailableError
+from posthouse.runtime.resolver import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One address that would be tried. ``security`` is ``security.Kind``, or ``none``: it would be sent nothing;
+    ``why`` says why. ``is_secure``: the DNS has vouched for all that leads there."""
+
+    preference: int
+    host: str
+    address: str
+    port: int
+    security: str
+    why: str
+    is_secure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """All of them in order; or ``trouble``, the reply that would be given. ``found_by``: ``relayhost``,
+    ``next hop`` or ``MX``."""
+
+    destination: str
+    found_by: str
+    policy: str
+    ways: tuple[Way, ...]
+    trouble: str = ""
+
+
+async def find_ways(
+    destination: str, resolver: Resolver, *, own: OwnHost, securing: Securing, relay: Relay | None, port: int = 25
+) -> Ways:
+    """Never raises for what the DNS says."""
+    is_relay = relay is not None and relay.destination == destination
+    found_by = "relayhost" if is_relay else "MX"
+    try:
+        nexthop = parse_nexthop(destination)
+        if nexthop.is_literal and not is_relay:
+            found_by = "next hop"
+        targets = await find_targets(nexthop, resolver, port=port, own=replace(own, bogus=()) if is_relay else own)
+    except PosthouseError as error:
+        return Ways(destination, found_by, "", (), str(error.reply))
+    except ValueError as error:
+        return Ways(destination, found_by, "", (), str(error))
+    policy = None if is_relay or nexthop.is_literal else await securing.policy(nexthop.host)
+    ways = [await _way(target, nexthop, policy, securing, relay if is_relay else None) for target in targets]
+    text = f"{policy.mode}, id {policy.id}, for {' '.join(policy.mx)}" if policy else ""
+    return Ways(destination, found_by, text, tuple(ways))
+
+
+async def _way(
+    target: Target, nexthop: NextHop, policy: Policy | None, securing: Securing, relay: Relay | None
+) -> Way:
+    try:
+        security = relay.security(target) if relay is not None else None
+        security = security or await securing.of(target, nexthop.host if relay is None else target.host, policy)
+        kind, why = security.kind, security.why
+    except HostUnavailableError as failure:
+        kind, why = "none", failure.reply.text
+    is_secure = target.is_mx_secure and target.is_secure
+    return Way(target.preference, target.host, target.address, target.port, kind, why, is_secure)

@@ -1,0 +1,64 @@
+"""cli/route.py, with a name server of the test's own."""
+
+import json
+
+import dns.rcode
+import pytest
+from tests.running import RunningServer
+from tests.validatingserver import ValidatingServer
+
+KEY = "ab" * 32
+ZONE = {
+    "d.example": ["MX 20 b.d.example.", "MX 10 a.d.example."],
+    "a.d.example": ["A 192.0.2.1"],
+    "b.d.example": ["A 192.0.2.2"],
+    "_25._tcp.a.d.example": [f"TLSA 3 1 1 {KEY}"],
+    "_25._tcp.b.d.example": dns.rcode.SERVFAIL,
+    "null.example": ["MX 0 ."],
+    "inside.example": ["MX 0 l.example."],
+    "l.example": ["A 127.0.0.1"],
+    "loop.example": ["MX 0 mail.example.test.", "MX 5 a.d.example."],
+}
+
+
+@pytest.fixture(scope="module")
+def route(tmp_path_factory):
+    """``posthouse route``, its exit code and the one route that is told."""
+    with ValidatingServer(ZONE, ("*",)) as names:
+        server = RunningServer(tmp_path_factory.mktemp("route"), f'[dns]\nservers = ["{names.address}"]\n')
+        server.cli("domain", "add", "example.test")
+
+        def route(address):
+            done = server.cli("route", address, "--json", check=False)
+            (told,) = json.loads(done.stdout)["routes"]
+            return done.returncode, told
+
+        route.text = lambda address: server.cli("route", address).stdout
+        yield route
+
+
+def test_hosts_are_told_in_order_with_what_protects_them(route):
+    code, told = route("x@d.example")
+    assert code == 0
+    assert [(way["preference"], way["host"], way["security"]) for way in told["ways"]] == [
+        (10, "a.d.example", "dane"),
+        (20, "b.d.example", "none"),
+    ]
+    assert told["ways"][0]["why"] == "1 TLSA record(s) at a.d.example"
+    assert "SERVFAIL" in told["ways"][1]["why"]
+    assert "   10  a.d.example [192.0.2.1]:25, DNS validated\n" in route.text("x@d.example")
+
+
+@pytest.mark.parametrize(
+    ("domain", "reply"),
+    [
+        ("null.example", "556 5.1.10"),
+        ("inside.example", "550 5.4.4"),
+        ("loop.example", "554 5.4.6"),
+        ("nowhere.example", "550 5.1.2"),
+    ],
+)
+def test_why_there_is_no_way_is_told(route, domain, reply):
+    code, told = route(f"x@{domain}")
+    assert (code, told["ways"]) == (1, [])
+    assert told["trouble"].startswith(f"{reply} ")
