@@ -122,13 +122,24 @@ def _move(revision: str, *, forward: bool, yes: bool) -> None:
         )
     for table, count in move.losses:
         rows = "1 row" if count == 1 else f"{count} rows"
-        print(f"{table} is dropped with its {rows}" if count else f"{table} is dropped; it is empty")
+        what = _passwords(move.passwords) if table == "posthouse_credentials" else ""
+        print(f"{table} is dropped with its {rows}{what}" if count else f"{table} is dropped; it is empty")
     if is_back and not yes:
         print("nothing was changed: add --yes to do it")
         raise typer.Exit(PROBLEMS)
     asyncio.run(adoption.move(settings, revision))
     for step, text in move.steps:
         print(f"now at {step}" + (f": {text}" if text else ""))
+
+
+def _passwords(accounts: int | None) -> str:
+    if accounts is None:
+        return ": people's passwords"
+    if not accounts:
+        return ", people's passwords; no account has its only one there"
+    if accounts == 1:
+        return ", people's passwords: 1 account has its only one there, and can't log in afterwards"
+    return f", people's passwords: {accounts} accounts have their only one there, and can't log in afterwards"
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

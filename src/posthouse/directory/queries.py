@@ -161,6 +161,17 @@ class Statements:
             return f"CONVERT({column} USING utf8mb4)"
         return f"{column}::text" if self.dialect == "postgresql" else column
 
+    def own_passwords(self) -> str:
+        """How many accounts have no password but what is in our own table."""
+        users = self.tables.users
+        password, own = self.as_text(self.tables.password), self.as_text("email")
+        where = f"({self.verbatim(users.where)}) AND " if users.where else ""
+        return (
+            f"SELECT COUNT(*) FROM {self.name(users.table)} WHERE {where}({password} IS NULL OR {password} = '')"
+            f" AND lower({self.as_text(users.key)}) IN (SELECT {own} FROM posthouse_credentials"
+            " WHERE scram_sha256 <> '' OR argon2id <> '')"
+        )
+
     def upgrade(self) -> tuple[str, str]:
         """What puts our own secrets in the place of a password that is still the same: two statements.
 

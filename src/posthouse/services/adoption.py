@@ -15,12 +15,13 @@ from sqlalchemy import insert
 
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Settings
-from posthouse.directory import version
+from posthouse.directory import presets, version
 from posthouse.directory.database import Database, Transaction
 from posthouse.directory.migrations import HEAD, OverTransaction, migrate, plan, revision_text
 from posthouse.directory.migrations.file import upgrade_file
 from posthouse.directory.model import Actor
-from posthouse.directory.schema import audit
+from posthouse.directory.queries import Statements
+from posthouse.directory.schema import audit, credentials
 from posthouse.directory.servers import Servers, ServerStatus
 from posthouse.directory.sqlite import SCHEME, SqliteDatabase
 from posthouse.directory.tables.base import now
@@ -67,13 +68,17 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A change of schema: where it leads, each revision on the way with what it is about, and the rows it loses."""
+    """A change of schema: where it leads, each revision on the way with what it is about, and the rows it loses.
+
+    ``passwords``: how many accounts have no other password than one it loses; None: that can't be counted.
+    """
 
     database: str
     current: str
     target: str
     steps: tuple[tuple[str, str], ...]
     losses: tuple[tuple[str, int], ...]
+    passwords: int | None = 0
 
 
 @contextlib.asynccontextmanager
@@ -162,7 +167,18 @@ async def plan_move(settings: Settings, target: str = HEAD) -> Move:
         shown = tuple(
             (step.revision, "" if step.revision == version.BASE else revision_text(step.revision)) for step in steps
         )
-        return Move(database.name, current or version.BASE, target, shown, tuple(losses))
+        is_lost = any(table == credentials.name for table, _ in losses)
+        passwords = await _own_passwords(settings, database) if is_lost else 0
+        return Move(database.name, current or version.BASE, target, shown, tuple(losses), passwords)
+
+
+async def _own_passwords(settings: Settings, database: Database) -> int | None:
+    statements = Statements(database.dialect, presets.tables(settings.database))
+    try:
+        ((count,),) = await database.query(statements.own_passwords())
+    except TryLater:  # such as no table of accounts where the configuration says; what is ours can be dropped still
+        return None
+    return int(count)
 
 
 async def move(settings: Settings, target: str = HEAD) -> list[str]:

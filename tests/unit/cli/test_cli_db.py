@@ -117,3 +117,17 @@ def test_a_list_in_a_file_is_not_read_by_a_check(posthouse, rows):
     rows(FIVE + "INSERT INTO alias (alias, destination) VALUES ('staff', ':include:/etc/staff');")
     assert posthouse("adopt")[0] == 0
     assert "0 errors" in posthouse("check")[1]
+
+
+def test_a_downgrade_says_whose_passwords_are_lost(posthouse, rows, tmp_path):
+    users = "INSERT INTO users (email, clear, maildir) VALUES ('old@a.test', 'geheim', 'a/old/'), ('Eve@a.test', "
+    rows(FIVE + users + "'', 'a/eve/'), ('bob@a.test', NULL, 'a/bob/');")
+    assert posthouse("adopt")[0] == 0
+    secrets = "INSERT INTO posthouse_credentials VALUES"
+    rows(f"{secrets} ('old@a.test', 'x', 'x'), ('gone@a.test', 'x', 'x');")
+    lost = "posthouse_credentials is dropped with its {} rows, people's passwords{}\n"
+    assert lost.format(2, "; no account has its only one there") in posthouse("downgrade", "base")[1]
+    rows(f"{secrets} ('eve@a.test', 'x', ''), ('bob@a.test', '', 'x');")
+    said = posthouse("downgrade", "base")[1]
+    assert lost.format(4, ": 2 accounts have their only one there, and can't log in afterwards") in said
+    assert said.endswith("nothing was changed: add --yes to do it\n")
