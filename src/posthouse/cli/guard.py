@@ -55,6 +55,8 @@ def clear(
     if every == (target is not None):
         raise typer.BadParameter("name an address, a network or an account, or say --all")
     gone = _with_file(lambda path: shutout.clear(path, target))
+    if target is not None and not gone and not shutout.is_name(target):
+        raise typer.BadParameter(f"{target!r} is neither an address, nor a network, nor an account")
     for one in gone if target is not None else ():
         print(f"{KINDS[one.kind]} {terminal.printable(one.name)}: {one.failures} failures forgotten")
     if target is None:

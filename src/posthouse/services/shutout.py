@@ -1,12 +1,16 @@
 """What the guard has counted, for the operator: who is shut out, and letting them in again."""
 
 import os
+import re
 from contextlib import closing
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from posthouse.message.address import lookup_key
+from posthouse.message.address import is_domain, lookup_key
 from posthouse.services.guard import is_current, units
 from posthouse.services.guardfile import Counter, GuardFile
+
+_LIKE_ADDRESS = re.compile(r".*[\s/:].*|[\d.]+")
+"""No login, and no address either, such as 192.0.2.300 or 192.0.2.0/33."""
 
 
 def listing(path: str, now: float) -> list[Counter]:
@@ -39,6 +43,16 @@ def containing(path: str, target: str, now: float) -> list[Counter]:
         for one in (listing(path, now) if network is not None else [])
         if one.kind == "n" and one.is_blocked(now) and _is_in(network, _network(one.name))
     ]
+
+
+def is_name(target: str) -> bool:
+    """Whether something is counted under such a name: an address, a network, or what somebody could log in with."""
+    if _network(target) is not None:
+        return True
+    user, found, domain = target.rpartition("@")
+    if found:
+        return bool(user) and is_domain(lookup_key(target).rpartition("@")[2]) and domain.isprintable()
+    return bool(target) and target.isprintable() and not _LIKE_ADDRESS.fullmatch(target)
 
 
 def _is_meant(counter: Counter, target: str) -> bool:

@@ -88,3 +88,17 @@ def test_broken_file_is_named(posthouse, tmp_path):
     code, _, complaint = posthouse("guard", "list")
     assert code == 75
     assert f"{tmp_path}/guard.db" in complaint
+
+
+@pytest.mark.parametrize(
+    "target", ["192.0.2.300", "192.0.2.0/33", "2001:db8::g", "bob@", "@a.test", "bob@a..b", "a b"]
+)
+def test_clear_refuses_what_nobody_is_called(posthouse, target):
+    code, _, complaint = posthouse("guard", "clear", target)
+    assert code == 2
+    assert f"{target!r} is neither an address, nor a network, nor an account" in " ".join(complaint.split())
+
+
+@pytest.mark.parametrize("target", ["bob", "bob@a.test", "bob@ä.test", "2001:db8::/48", "192.0.2.1"])
+def test_clear_takes_what_somebody_could_be_called(posthouse, target):
+    assert posthouse("guard", "clear", target) == (0, f"{target}: no failed logins are known\n", "")
