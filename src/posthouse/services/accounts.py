@@ -239,7 +239,10 @@ async def _keep(tables: "Tables", table: KeyedTable, row_id: int, kept: Sequence
 async def listing(
     directory: Directory, *, actor: Actor, domain: str = "", with_secrets: bool = False
 ) -> AsyncIterator[list[AccountRow]]:
-    """Every account by address, a page at a time, of one domain or all that ``actor`` may see."""
+    """Every account by address, a page at a time, of one domain or all that ``actor`` may see.
+
+    Raises ``NotChanged`` for a domain that has none and isn't hosted here.
+    """
     wanted = [domain_key(domain)] if domain else [""] if actor.domains is None else sorted(actor.domains)
     for name in wanted:
         if name:
@@ -248,8 +251,12 @@ async def listing(
         async def page(tables: "Tables", after: Cursor, name: str = name) -> list[tuple[Cursor, AccountRow]]:
             return await tables.accounts(after, domain=name, with_secrets=with_secrets)
 
+        is_empty = True
         async for rows in pages(directory, page):
+            is_empty = False
             yield rows
+        if domain and is_empty:
+            await directory.read(lambda tables, name=name: check_hosted(tables, name))
 
 
 def maildir(key: str) -> str:

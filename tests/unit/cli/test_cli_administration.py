@@ -170,3 +170,11 @@ def test_what_an_account_uses_of_its_quota_is_shown_as_it_was_counted_and_nothin
     (maildir / "maildirsize").write_text("1048576S,10C\n1234 3\n")
     assert shown()[0] == ["1234 of 1048576 bytes, 3 of 10 messages"]
     assert [path.name for path in maildir.iterdir()] == ["maildirsize"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_accounts_of_a_domain_that_is_not_hosted_are_no_empty_list(posthouse, arguments):
+    assert posthouse("account", "list", "--domain", "a.test", "--json") == (0, "[]\n", "")
+    code, said, complaint = posthouse("account", "list", "--domain", "nope.example", *arguments)
+    assert (code, said) == (1, "")
+    assert complaint.startswith("posthouse: nope.example is not hosted here")
