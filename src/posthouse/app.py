@@ -44,9 +44,13 @@ from posthouse.servers.pop3 import Pop3Service
 from posthouse.servers.saslauthd import SaslauthdService
 from posthouse.servers.smtp import SmtpService
 from posthouse.services.bounces import Bounces
+from posthouse.services.delivering import Delivering, PipeCourier
+from posthouse.services.deliveryprocess import DeliveryProcess
 from posthouse.services.guard import GUARD_FILE, Guard
+from posthouse.services.handover import Handover
 from posthouse.services.login import Login
 from posthouse.services.onward import LocalCourier, Routes
+from posthouse.services.outlets import Outlets
 from posthouse.services.placement import Placement
 from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.reception import Reception
@@ -62,6 +66,7 @@ except ImportError:  # asyncio's own serves as well, slower
     new_event_loop = asyncio.new_event_loop
 
 DRAIN_SECONDS = 30.0
+DELIVERY_SOCKET = "delivery.sock"
 IMPLICIT_TLS = frozenset({"submissions", "imaps", "pop3s"})
 
 
@@ -102,15 +107,14 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(identity, supervisor)
         _run_loop(_serve_queue(settings, ready))
 
-    def run_pam(ready: Callable[[], None]) -> None:
-        for listener in listeners:
-            listener.close()
-        _enter(None, supervisor)
-        _serve_pam(settings, identity, supervisor, ready)
+    def keeping_root(serve: "_Served") -> Callable[[Callable[[], None]], None]:
+        return functools.partial(_keep_root, serve, settings, listeners, identity, supervisor)
 
     _import_wanted(settings)
-    pam = [Role("pam", run_pam)] if "pam" in settings.auth.chain else []
-    return [*(worker(index) for index in range(settings.workers)), Role("queue", run_queue), *pam]
+    others = [Role("queue", run_queue), Role("delivery", keeping_root(_serve_delivery))]
+    if "pam" in settings.auth.chain:
+        others.append(Role("pam", keeping_root(_serve_pam)))
+    return [*(worker(index) for index in range(settings.workers)), *others]
 
 
 def _contexts(settings: Settings) -> Contexts:
@@ -170,7 +174,7 @@ async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
     watch = Watch()
     store = Store(settings.path(settings.mail.root), journal, watch, hostname=settings.hostname)
     spool = Spool(str(data / "queue"))
-    placement = Placement(directory, store, spool, journal, SystemClock())
+    placement = Placement(directory, store, spool, journal, SystemClock(), Outlets(settings))
     try:
         yield Parts(settings, directory, journal, watch, store, spool, placement)
     finally:
@@ -206,12 +210,14 @@ async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
     async with parts(settings, "queue") as its:
         clock = SystemClock()
         resolver = make_resolver(settings.dns)
+        delivering = Delivering(settings, Handover(settings.path(DELIVERY_SOCKET)))
         couriers = {
             "smtp": make_smtp_courier(settings, resolver, clock),
             "lmtp": LmtpCourier(settings.hostname, resolver),
-            "local": LocalCourier(its.directory, its.placement, settings.path("tmp")),
+            "local": LocalCourier(its.directory, its.placement, settings.path("tmp"), delivering),
+            "pipe": PipeCourier(its.directory, delivering),
         }
-        routes = Routes(its.directory, settings.smtp.relayhost)
+        routes = Routes(its.directory, settings.smtp.relayhost, its.placement.outlets)
         bounces = Bounces(settings.hostname, settings.queue, clock, its.placement.submit)
         runner = Runner(
             its.spool, its.journal, its.watch, settings.queue, clock, routes.route, couriers, bounces.report
@@ -228,16 +234,40 @@ async def _serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         await resolver.close()
 
 
-def _serve_pam(settings: Settings, identity: Identity | None, supervisor: int, ready: Callable[[], None]) -> None:
+_Served = Callable[[Settings, Identity | None, Callable[[], None]], None]
+
+
+def _keep_root(
+    serve: _Served,
+    settings: Settings,
+    listeners: list[Listener],
+    identity: Identity | None,
+    supervisor: int,
+    ready: Callable[[], None],
+) -> None:
+    """Run what goes on as root, if that is who we are."""
+    for listener in listeners:
+        listener.close()
+    _enter(None, supervisor)
+
+    def made() -> None:
+        privileges.die_with_parent(supervisor)  # making its socket as the user that serves has reset it
+        ready()
+
+    serve(settings, identity, made)
+
+
+def _serve_delivery(settings: Settings, identity: Identity | None, ready: Callable[[], None]) -> None:
+    """Stays root, if that is who we are, to become other users."""
+    DeliveryProcess(settings, settings.path(DELIVERY_SOCKET), identity).run(ready)
+
+
+def _serve_pam(settings: Settings, identity: Identity | None, ready: Callable[[], None]) -> None:
     """Stays root, if that is who we are: pam_unix reads /etc/shadow."""
     from posthouse.runtime.pam import PamProcess
 
-    def made() -> None:
-        privileges.die_with_parent(supervisor)  # making the socket as the user that serves has reset it
-        ready()
-
     path = settings.path("pam.sock")
-    PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(made)
+    PamProcess(path, settings.pam.service, settings.mail.minimum_uid, identity).run(ready)
 
 
 def _import_wanted(settings: Settings) -> None:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from posthouse.config import transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -234,6 +235,14 @@ CHECKS: dict[str, Check] = {
     "mail.root": _path,
     "mail.durability": _choice("journal", "fsync"),
     "mail.minimum_uid": _whole(0, 2**31),
+    "local.run_as": transports.unix_user,
+    "local.timeout_seconds": _whole(1, 86_400),
+    "transports.NAME.argv": transports.argument,
+    "transports.NAME.user": transports.unix_user,
+    "transports.NAME.flags": transports.flags,
+    "transports.NAME.max_size_bytes": _whole(0, 2**40),
+    "transports.NAME.timeout_seconds": _whole(1, 86_400),
+    "transports.NAME.concurrency": _whole(1, 1000),
     "queue.minimum_wait_seconds": _whole(1, _WEEK),
     "queue.maximum_wait_seconds": _whole(1, _WEEK),
     "queue.lifetime_seconds": _whole(0, 10 * _WEEK),

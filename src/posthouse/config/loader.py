@@ -14,8 +14,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, cast, get_type_hints
 
+from posthouse.config import transports
 from posthouse.config.checks import CHECKS, is_hostname
 from posthouse.config.settings import Settings
+from posthouse.config.transports import NO_PIPES, TRANSPORT_NAME, Transport, built_in
 
 PORTS = {
     "smtp": 25,
@@ -37,6 +39,7 @@ _KINDS: dict[Any, str] = {
 }
 _HEADER = re.compile(r"\s*\[\s*([\w.\s\"'-]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\s\"'-]+?)\s*=")
+_TRANSPORT = re.compile(r"^transports\.[^.]+\.")
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 
 
@@ -133,6 +136,8 @@ class _Reader:
             key = prefix + name
             if name not in hints:
                 self.problem(key, f"unknown{_nearest(key)}")
+            elif hints[name] == dict[str, Transport]:
+                arguments[name] = self._transports(value)
             elif not dataclasses.is_dataclass(hints[name]):
                 accepted = self._value(key, value, hints[name])
                 if accepted is not None:
@@ -144,6 +149,24 @@ class _Reader:
                 self.problem(key, f"expected a table, [{key}], not {value!r}")
         return arguments
 
+    def _transports(self, value: Any) -> dict[str, Transport]:
+        """Those of the file, over those that are there without it."""
+        found = built_in()
+        if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):  # pyright: ignore[reportUnknownVariableType]
+            self.problem("transports", "expected tables, as in [transports.maildrop]")
+            return found
+        for name, table in cast("dict[str, dict[str, Any]]", value).items():
+            key = f"transports.{name}"
+            if not TRANSPORT_NAME.fullmatch(name) or name in NO_PIPES:
+                self.problem(key, "no name for a transport: lower case letters, digits, - and _, and none of our own")
+                continue
+            known = len(self.problems)
+            made = dataclasses.replace(found.get(name, Transport()), **self.table(Transport, table, f"{key}."))
+            if len(self.problems) == known and (wrong := transports.problem(made)):
+                self.problem(key, wrong)
+            found[name] = made
+        return found
+
     def _value(self, key: str, value: Any, kind: Any) -> str | int | tuple[str, ...] | None:
         """The value as the setting has it, or None where it is wrong."""
         is_list = kind == tuple[str, ...]
@@ -153,7 +176,8 @@ class _Reader:
             example = f", as in [{value!r}]" if is_list and isinstance(value, str) else ""
             self.problem(key, f"expected {_KINDS[kind]}{example}, not {_shown(cast('object', value))}")
             return None
-        wrong = [(item, right) for item in items if key in CHECKS and (right := CHECKS[key](item))]
+        rule = _TRANSPORT.sub("transports.NAME.", key)
+        wrong = [(item, right) for item in items if rule in CHECKS and (right := CHECKS[rule](item))]
         for item, right in wrong:
             self.problem(key, f"expected {right}, not {_shown(item)}")
         if wrong:
@@ -217,7 +241,9 @@ def _shown(value: object) -> str:
 def names(kind: type = Settings, prefix: str = "") -> Iterator[str]:
     """The dotted name of every setting."""
     for name, hint in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
+        if hint == dict[str, Transport]:
+            yield from names(Transport, f"{prefix}{name}.NAME.")
+        elif dataclasses.is_dataclass(hint):
             yield from names(cast("type", hint), f"{prefix}{name}.")
         else:
             yield prefix + name

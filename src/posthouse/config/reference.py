@@ -8,7 +8,9 @@ import re
 from typing import Any, cast, get_type_hints
 
 from posthouse.config import settings as settings_module
+from posthouse.config import transports as transports_module
 from posthouse.config.settings import Settings
+from posthouse.config.transports import Transport
 
 _INTRODUCTION = """\
 # Settings
@@ -36,7 +38,9 @@ def _tables(kind: type, prefix: str = "") -> dict[type, list[str]]:
     """The tables of the configuration below ``kind``, in order, each with the names it goes by."""
     tables: dict[type, list[str]] = {}
     for name, hint in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
+        if hint == dict[str, Transport]:
+            tables.setdefault(Transport, []).append(f"{prefix}{name}.NAME")
+        elif dataclasses.is_dataclass(hint):
             table = cast("type", hint)
             tables.setdefault(table, []).append(prefix + name)
             for inner, names in _tables(table, f"{prefix}{name}.").items():
@@ -45,11 +49,10 @@ def _tables(kind: type, prefix: str = "") -> dict[type, list[str]]:
 
 
 def _entries(kind: type, docs: dict[tuple[str, str], str]) -> list[str]:
-    hints = get_type_hints(kind)
     return [
         f"- **`{field.name}`**{_default(field.default)}: {docs[kind.__name__, field.name]}\n"
         for field in dataclasses.fields(kind)
-        if not dataclasses.is_dataclass(hints[field.name])
+        if (kind.__name__, field.name) in docs
     ]
 
 
@@ -61,7 +64,8 @@ def _default(value: object) -> str:
 def _attribute_docs() -> dict[tuple[str, str], str]:
     """(class, attribute) to the string that follows the attribute."""
     docs: dict[tuple[str, str], str] = {}
-    for node in ast.parse(inspect.getsource(settings_module)).body:
+    source = inspect.getsource(settings_module) + inspect.getsource(transports_module)
+    for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
         for statement, following in zip(node.body, node.body[1:], strict=False):

@@ -6,6 +6,8 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 
 from dataclasses import dataclass, field
 
+from posthouse.config.transports import Local, Transport, built_in
+
 
 @dataclass(frozen=True, slots=True)
 class Listen:
@@ -382,6 +384,8 @@ class Settings:
     oidc: Oidc = field(default_factory=Oidc)
     mail: Mail = field(default_factory=Mail)
     queue: QueuePolicy = field(default_factory=QueuePolicy)
+    local: Local = field(default_factory=Local)
+    transports: dict[str, Transport] = field(default_factory=built_in)
     log: Log = field(default_factory=Log)
 
     def path(self, relative: str) -> str:

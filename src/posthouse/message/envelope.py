@@ -14,12 +14,14 @@ class Recipient:
     ``address``: where it goes now, after aliases. ``original``: the address given in RCPT TO.
     ``orcpt``: the ORCPT parameter decoded from xtext, with its type: ``rfc822;user@domain``, or empty.
     ``notify``: of ``NEVER``, ``SUCCESS``, ``FAILURE``, ``DELAY``; empty where the sender did not say.
+    ``via``: which of the files and commands that the address leads to this is for; ours alone, and in no message.
     """
 
     address: str
     original: str = ""
     orcpt: str = ""
     notify: frozenset[str] = frozenset()
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)

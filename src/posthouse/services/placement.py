@@ -16,16 +16,13 @@ from dataclasses import dataclass, replace
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import TEMPORARY_FAILURE, Refused, Reply, TryLater
+from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import (
     Destination,
     Discard,
-    ToCommand,
-    ToFile,
     ToHost,
     ToMailbox,
-    ToPipe,
-    ToUnixUser,
 )
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
@@ -35,6 +32,7 @@ from posthouse.mailqueue.spool import Spool
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.trace import delivered_to, return_path
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.services.outlets import Outlets, is_outlet, via
 from posthouse.store.store import Store
 
 NO_SPACE = Reply(452, "4.3.1", "Not enough storage here at the moment, please try again later")
@@ -51,12 +49,21 @@ class Accepted:
 class Placement:
     """Puts messages where they belong, through this process's journal."""
 
-    def __init__(self, directory: Directory, store: Store, spool: Spool, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        store: Store,
+        spool: Spool,
+        journal: Journal,
+        clock: Clock,
+        outlets: Outlets | None = None,
+    ) -> None:
         self.directory = directory
         self.store = store
         self.spool = spool
         self.journal = journal
         self.clock = clock
+        self.outlets = outlets or Outlets(Settings())
 
     async def place(
         self, envelope: Envelope, prefix: bytes, content: Content, accepted: Sequence[Accepted], **facts: object
@@ -90,7 +97,7 @@ class Placement:
         for recipient in envelope.recipients:
             try:
                 destinations = (await self.directory.resolve(recipient.address)).destinations
-                check_deliverable(destinations)
+                self.outlets.check(destinations)
             except (Refused, TryLater):
                 destinations = (ToHost(recipient.address, "smtp", ""),)
             accepted.append(Accepted(recipient, destinations))
@@ -149,23 +156,6 @@ class Placement:
         return puts
 
 
-def check_deliverable(destinations: Sequence[Destination]) -> None:
-    """Raises ``TryLater`` for what the tables may say, but nothing here delivers to."""
-    for destination in destinations:
-        match destination:
-            case ToMailbox(account=account) if not account.maildir.endswith("/"):
-                raise TryLater(
-                    f"{account.email}: maildir {account.maildir!r} is an mbox file, not supported by this version yet"
-                )
-            case ToPipe(address, transport):
-                raise TryLater(f"{address}: transport {transport}: is not delivered by this version yet")
-            case ToFile(address) | ToCommand(address) | ToUnixUser(address):
-                what = type(destination).__name__.removeprefix("To").lower().replace("unixuser", "Unix user")
-                raise TryLater(f"{address}: mail to a {what} is not delivered by this version yet")
-            case _:
-                pass
-
-
 def not_stored(error: OSError) -> TryLater:
     """What a client is told when the disk did not take its message."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -175,27 +165,32 @@ def not_stored(error: OSError) -> TryLater:
 def _sort(
     accepted: Sequence[Accepted], *, may_change_sender: bool
 ) -> tuple[list[ToMailbox], dict[str, tuple[Recipient, ...]]]:
-    """The mailboxes, each once, and the recipients for the queue, each address once, by the owner of their list.
+    """The mailboxes, each once, and the recipients for the queue by the owner of their list: each address once, but
+    once for each file and command that a local alias leads to.
 
     A sender who wants to hear of the delivery (RFC 3461 §5.2.1) gets the report from the queue. What reaches the
     members of a list that has an owner is the owner's business.
     """
     mailboxes: dict[str, ToMailbox] = {}
-    queued: dict[str, tuple[str, Recipient]] = {}
+    queued: dict[tuple[str, str], tuple[str, Recipient]] = {}
     for entry in accepted:
         for destination in entry.destinations:
             match destination:
-                case ToMailbox(_, account, owner) if "SUCCESS" not in entry.recipient.notify or owner:
+                case ToMailbox(_, account, owner) if not is_outlet(destination) and (
+                    "SUCCESS" not in entry.recipient.notify or owner
+                ):
                     kept = destination if may_change_sender or not owner else replace(destination, owner="")
                     mailboxes.setdefault(account.email, kept)
-                case ToHost(address, owner=owner) if owner and may_change_sender:
-                    queued.setdefault(address, (owner, Recipient(address, address)))
                 case Discard():
                     pass
+                case _ if destination.owner and may_change_sender:
+                    address, which = destination.address, via(destination)
+                    queued.setdefault((address, which), (destination.owner, Recipient(address, address, via=which)))
                 case _:
-                    address = destination.address
+                    address, which = destination.address, via(destination)
                     original = entry.recipient.original or entry.recipient.address
-                    queued.setdefault(address, ("", replace(entry.recipient, address=address, original=original)))
+                    onward = replace(entry.recipient, address=address, original=original, via=which)
+                    queued.setdefault((address, which), ("", onward))
     groups: dict[str, tuple[Recipient, ...]] = {}
     for owner, recipient in queued.values():
         groups[owner] = (*groups.get(owner, ()), recipient)

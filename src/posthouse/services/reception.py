@@ -24,7 +24,7 @@ from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
-from posthouse.services.placement import Accepted, Placement, check_deliverable, not_stored
+from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
 from posthouse.services.restrictions.facts import Facts
 from posthouse.services.restrictions.lists import Restrictions
@@ -162,7 +162,7 @@ class Reception:
         if resolution.relay and (client.is_lmtp or not client.may_relay):
             raise Refused(NOT_FOR_US if client.is_lmtp else RELAY_DENIED, f"{client.peer} may not relay to {address}")
         destinations = resolution.destinations
-        check_deliverable(destinations)
+        self.placement.outlets.check(destinations)
         if len(destinations) == 1 and isinstance(destinations[0], ToMailbox):
             await self._check_room(destinations[0].account, transaction.size_bytes)
         # A branch of an alias that leads nowhere is the queue's: its sender gets a report, the others get the mail.

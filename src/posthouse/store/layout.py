@@ -124,6 +124,11 @@ def make_folder(folder: Folder) -> None:
         os.close(os.open(f"{folder.path}/maildirfolder", os.O_CREAT | os.O_WRONLY, 0o600))
 
 
+def make_parents(path: str) -> None:
+    """Makes the directories that a file is to lie in, as far as they are missing."""
+    _make_directories(os.path.dirname(path))
+
+
 def _make_directories(path: str) -> None:
     try:
         os.mkdir(path, 0o700)

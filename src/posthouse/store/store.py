@@ -18,6 +18,7 @@ from posthouse.store.account import AccountStore
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.delivery import form_of
 from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, folder_of, make_folder
+from posthouse.store.mbox import size_bytes
 from posthouse.store.quota import add, parse, room
 from posthouse.store.threads import Threads
 
@@ -81,6 +82,9 @@ class Store:
         limit = parse(quota)
         if limit is None:
             return None
+        if not maildir.endswith("/"):
+            used = await self._call(size_bytes, account_path(self._root, f"{maildir}/"))
+            return max(0, limit.size_bytes - used) if limit.size_bytes else None
         account, _ = self._known.get((maildir, INBOX)) or await self._call(self._prepare, maildir, INBOX)
         return await self._call(room, account, limit)
 
