@@ -4,20 +4,26 @@ Works on the spool's files; the runner, if there is one, notices. A message that
 can't be changed; the command waits for it a few seconds.
 """
 
+import contextlib
 import os
+import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
-import msgspec
 import typer
 
 from posthouse.base.clock import SystemClock
+from posthouse.base.errors import Reply
 from posthouse.cli import terminal
+from posthouse.cli.queuechoice import Choice, choosing, state_of
+from posthouse.cli.queueview import details, line, lines, print_array, printable, span, view_of
 from posthouse.cli.terminal import Json
+from posthouse.mailqueue.outcomes import give_up
 from posthouse.mailqueue.spool import BusyError, CorruptMessageError, QueuedMessage, Spool
-from posthouse.mailqueue.state import MessageState, RecipientState
 from posthouse.runtime import privileges
 
 PATIENCE_SECONDS = 5.0
@@ -25,111 +31,161 @@ PATIENCE_SECONDS = 5.0
 
 app = terminal.noun("Mail that waits to be delivered.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Messages, as `list` names them.")]
-All = Annotated[bool, typer.Option("--all", help="All messages of the queue.")]
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientView:
-    """One recipient for people and programs; times are seconds since 1970."""
-
-    address: str
-    state: str
-    attempts: int
-    next_attempt: float | None
-    reply: str
-    remote: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageView:
-    """One message for people and programs."""
-
-    id: str
-    size_bytes: int
-    arrived: float
-    sender: str
-    hold: bool
-    recipients: tuple[RecipientView, ...]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+RETURNED = Reply(554, "5.0.0", "Returned to its sender by the operator")
+Change = Callable[[QueuedMessage], str]
 
 
 @app.command("list")
-def list_messages(as_json: Json = False) -> None:
+@choosing
+def list_messages(choice: Choice, as_json: Json = False) -> None:
     """What waits, oldest first: a line for each recipient that is not done."""
-    spool = _spool()
-    views = (_view(message) for message in _messages(spool))
+    views = (view_of(message) for message in _chosen(_spool(), choice))
     if as_json:
-        _print_array(views)
+        print_array(views)
         return
     now = SystemClock().now().timestamp()
     count = 0
     for count, view in enumerate(views, 1):
         if count == 1:
-            typer.echo(_line("ID", "SIZE", "AGE", "NEXT", "SENDER -> RECIPIENT", "REASON"))
-        for line in _lines(view, now):
-            typer.echo(line)
+            typer.echo(line("ID", "SIZE", "AGE", "NEXT", "SENDER -> RECIPIENT", "REASON"))
+        for text in lines(view, now):
+            typer.echo(text)
     if not count:
-        typer.echo("The queue is empty.")
+        typer.echo("The queue is empty." if not choice.is_filter else "No such messages in the queue.")
 
 
 @app.command()
-def show(ids: Ids = None, every: All = False, as_json: Json = False) -> None:
-    """Everything the queue knows about messages."""
-    spool = _spool()
-    found = [message for name in _names(spool, ids, every) if (message := _load(spool, name)) is not None]
+@choosing
+def summary(
+    choice: Choice,
+    by: Annotated[str, typer.Option("--by", help="destination, reason, sender or state.")] = "destination",
+    as_json: Json = False,
+) -> None:
+    """How many recipients wait, by destination, reason, sender or state; the most first."""
+    if by not in ("destination", "reason", "sender", "state"):
+        raise typer.BadParameter(f"--by {by}: it is destination, reason, sender or state")
+    counts = Counter[str]()
+    oldest: dict[str, float] = {}
+    for message in _chosen(_spool(), choice):
+        for key in _keys(message, by):
+            counts[key] += 1
+            oldest[key] = min(message.arrived, oldest.get(key, message.arrived))
+    now = SystemClock().now().timestamp()
+    rows = [(key, count, oldest[key]) for key, count in counts.most_common()]
     if as_json:
-        _print_array(_view(message) for message in found)
+        terminal.print_json([{by: key, "recipients": count, "oldest": since} for key, count, since in rows])
+        return
+    terminal.print_table(
+        ["RECIPIENTS", "OLDEST", by.upper()], [(count, span(now - since), key) for key, count, since in rows]
+    )
+    if not rows:
+        typer.echo("The queue is empty." if not choice.is_filter else "No such messages in the queue.")
+
+
+@app.command()
+@choosing
+def show(choice: Choice, as_json: Json = False) -> None:
+    """Everything the queue knows about messages, with the history of their attempts."""
+    choice.check()
+    found = _chosen(_spool(), choice)
+    count = 0
+    if as_json:
+        seen = list(found)
+        count = len(seen)
+        print_array(view_of(message, with_history=True) for message in seen)
     else:
         for message in found:
-            typer.echo("\n".join(_details(message)))
-    if not every and len(found) < len(ids or ()):
+            count += 1
+            typer.echo("\n".join(details(message)))
+    if count < len(choice.ids):
         raise typer.Exit(1)
 
 
 @app.command()
-def retry(ids: Ids = None, every: All = False) -> None:
+@choosing
+def export(
+    choice: Choice,
+    directory: Annotated[Path | None, typer.Option("--directory", help="Write ID.eml files there.")] = None,
+) -> None:
+    """Messages as they would be sent: one to standard output, or each to a file of its own."""
+    choice.check()
+    count = 0
+    # As who is typing, who may not see more than the queue's user does: the spool has become that user.
+    for count, message in enumerate(_chosen(_spool(), choice), 1):
+        if directory is None and count > 1:
+            raise typer.BadParameter("more than one message needs --directory")
+        with message.open() as file, _exported(message.id, directory) as target:
+            shutil.copyfileobj(file, target)
+    if count < max(len(choice.ids), 1):
+        raise typer.Exit(1)
+
+
+@app.command()
+@choosing
+def retry(choice: Choice, dry_run: DryRun = False) -> None:
     """Try now, without waiting for the next attempt's time. What is on hold stays on hold."""
 
-    def change(state: MessageState) -> str:
-        state.report_after = 0.0
-        for recipient in state.recipients:
+    def change(message: QueuedMessage) -> str:
+        message.state.report_after = 0.0
+        for recipient in message.state.recipients:
             recipient.next_attempt = 0.0
-        return "still on hold" if state.hold else "will be tried now"
+        return "still on hold" if message.state.hold else "will be tried now"
 
-    _change(ids, every, change)
+    _change(choice, change, dry_run=dry_run)
 
 
 @app.command()
-def hold(ids: Ids = None, every: All = False) -> None:
+@choosing
+def hold(choice: Choice, dry_run: DryRun = False) -> None:
     """Don't try until `release`."""
 
-    def change(state: MessageState) -> str:
-        state.hold = True
+    def change(message: QueuedMessage) -> str:
+        message.state.hold = True
         return "on hold"
 
-    _change(ids, every, change)
+    _change(choice, change, dry_run=dry_run)
 
 
 @app.command()
-def release(ids: Ids = None, every: All = False) -> None:
+@choosing
+def release(choice: Choice, dry_run: DryRun = False) -> None:
     """Undo `hold`."""
 
-    def change(state: MessageState) -> str:
-        state.hold = False
+    def change(message: QueuedMessage) -> str:
+        message.state.hold = False
         return "released"
 
-    _change(ids, every, change)
+    _change(choice, change, dry_run=dry_run)
 
 
 @app.command()
-def delete(ids: Ids = None, every: All = False) -> None:
+@choosing
+def delete(choice: Choice, dry_run: DryRun = False) -> None:
     """Throw away: nobody gets the message, and nobody is told."""
 
-    def change(state: MessageState) -> str:
-        state.deleted = True
+    def change(message: QueuedMessage) -> str:
+        message.state.deleted = True
         return "deleted"
 
-    _change(ids, every, change)
+    _change(choice, change, dry_run=dry_run)
+
+
+@app.command()
+@choosing
+def bounce(choice: Choice, dry_run: DryRun = False) -> None:
+    """Give up now: the sender gets a report, as soon as the server runs."""
+    policy = terminal.settings().queue
+
+    def change(message: QueuedMessage) -> str:
+        message.state.hold = False
+        for place, recipient in enumerate(message.state.recipients):
+            if recipient.is_pending:
+                recipient.reply, recipient.remote = RETURNED, ""
+                give_up(message, place, policy)
+        return "returned to its sender"
+
+    _change(choice, change, dry_run=dry_run)
 
 
 # The spool.
@@ -146,17 +202,45 @@ def _spool() -> Spool:
     return Spool(settings.path("queue"))
 
 
-def _names(spool: Spool, ids: Iterable[str] | None, every: bool) -> list[str]:
-    if every == bool(ids):
-        raise typer.BadParameter("say which messages, by their IDs, or --all")
-    return sorted(spool.names()) if every else list(ids or ())
-
-
-def _messages(spool: Spool) -> Iterator[QueuedMessage]:
-    for name in sorted(spool.names()):
-        message = _load(spool, name, expected=False)
-        if message is not None:
+def _chosen(spool: Spool, choice: Choice) -> Iterator[QueuedMessage]:
+    """The messages, oldest first; of ids that are not there it is said on standard error."""
+    now = SystemClock().now().timestamp()
+    count = 0
+    for name in choice.ids or sorted(spool.names()):
+        message = _load(spool, name, expected=bool(choice.ids))
+        if message is not None and choice.matches(message, now):
             yield message
+            count += 1
+            if count == choice.limit:
+                return
+
+
+def _keys(message: QueuedMessage, by: str) -> Iterator[str]:
+    for recipient, state in zip(message.envelope.recipients, message.state.recipients, strict=True):
+        if state.is_pending:
+            match by:
+                case "destination":
+                    yield recipient.address.rpartition("@")[2]
+                case "reason":
+                    yield printable(str(state.reply or ""), limit=200) or "not tried yet"
+                case "sender":
+                    yield message.envelope.sender or "<>"
+                case _:
+                    yield state_of(state, hold=message.state.hold)
+
+
+@contextlib.contextmanager
+def _exported(name: str, directory: Path | None) -> Iterator[BinaryIO]:
+    if directory is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with (directory / f"{name}.eml").open("xb") as file:
+            yield file
+    except OSError as failure:
+        raise typer.BadParameter(f"{directory}: {failure.strerror}") from None
+    typer.echo(str(directory / f"{name}.eml"))
 
 
 def _load(spool: Spool, name: str, *, expected: bool = True) -> QueuedMessage | None:
@@ -173,17 +257,31 @@ def _load(spool: Spool, name: str, *, expected: bool = True) -> QueuedMessage | 
     return None
 
 
-def _change(ids: Iterable[str] | None, every: bool, change: Callable[[MessageState], str]) -> None:
+def _change(choice: Choice, change: Change, *, dry_run: bool) -> None:
     """Do it to each message, and say so; exit code 1 if one of them could not be changed."""
+    choice.check()
     spool = _spool()
-    results = [_change_one(spool, name, change, expected=not every) for name in _names(spool, ids, every)]
-    if not results:
-        typer.echo("The queue is empty.")
-    if not all(results):
+    if choice.is_filter or choice.limit or dry_run:
+        found = [message.id for message in _chosen(spool, choice)]
+        is_complete = len(found) >= len(choice.ids) or choice.is_filter
+    else:
+        found, is_complete = list(choice.ids or sorted(spool.names())), True
+    if dry_run:
+        for name in found:
+            message = spool.load(name)
+            if message is not None:
+                typer.echo(f"{name}: would be {change(message).removeprefix('will be ')}")
+    else:
+        # Of a filter, what left the queue or changed meanwhile needs no word.
+        results = [_change_one(spool, name, change, choice) for name in found]
+        is_complete &= all(results)
+    if not found:
+        typer.echo("No such messages in the queue." if choice.ids or choice.is_filter else "The queue is empty.")
+    if not is_complete:
         raise typer.Exit(1)
 
 
-def _change_one(spool: Spool, name: str, change: Callable[[MessageState], str], *, expected: bool) -> bool:
+def _change_one(spool: Spool, name: str, change: Change, choice: Choice) -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -199,10 +297,11 @@ def _change_one(spool: Spool, name: str, change: Callable[[MessageState], str], 
     if claim is None or claim.message.state.deleted:
         if claim is not None:
             claim.release()
-        # Of --all, what left the queue meanwhile needs no word.
-        return not expected or _complain(name, "no such message in the queue")
+        return not choice.ids or _complain(name, "no such message in the queue")
     with claim:
-        said = change(claim.message.state)
+        if not choice.matches(claim.message, SystemClock().now().timestamp()):
+            return True
+        said = change(claim.message)
         spool.save(claim.message)
     spool.wake(name)
     typer.echo(f"{name}: {said}")
@@ -210,103 +309,5 @@ def _change_one(spool: Spool, name: str, change: Callable[[MessageState], str], 
 
 
 def _complain(name: str, text: str) -> bool:
-    typer.echo(f"{_printable(name)}: {text}", err=True)
+    typer.echo(f"{printable(name)}: {text}", err=True)
     return False
-
-
-# What it looks like.
-
-
-def _view(message: QueuedMessage) -> MessageView:
-    return MessageView(
-        id=message.id,
-        size_bytes=message.size_bytes,
-        arrived=message.arrived,
-        sender=message.envelope.sender,
-        hold=message.state.hold,
-        recipients=tuple(
-            [
-                _recipient_view(recipient.address, state, message.state.hold)
-                for recipient, state in zip(message.envelope.recipients, message.state.recipients, strict=True)
-            ]
-        ),
-    )
-
-
-def _recipient_view(address: str, state: RecipientState, hold: bool) -> RecipientView:
-    word = state.status
-    if state.is_pending:
-        word = "held" if hold else "deferred" if state.attempts else "waiting"
-    return RecipientView(
-        address=address,
-        state=f"{word}, report owed" if state.owed else word,
-        attempts=state.attempts,
-        next_attempt=state.next_attempt if state.is_pending and not hold else None,
-        reply=str(state.reply) if state.reply else "",
-        remote=state.remote,
-    )
-
-
-def _print_array(views: Iterable[MessageView]) -> None:
-    """As a JSON array, one element at a time: a queue may be long."""
-    separator = "["
-    for view in views:
-        typer.echo(separator + msgspec.json.encode(view).decode())
-        separator = ","
-    typer.echo("]" if separator == "," else "[]")
-
-
-def _lines(view: MessageView, now: float) -> Iterator[str]:
-    front = (view.id, _size(view.size_bytes), _span(now - view.arrived))
-    for recipient in view.recipients:
-        if recipient.state in ("delivered", "failed"):
-            continue
-        addresses = f"<{view.sender}> -> <{recipient.address}>" if front[0] else f"    -> <{recipient.address}>"
-        yield _line(*front, _when(recipient, now), _printable(addresses), _printable(recipient.reply, limit=100))
-        front = ("", "", "")
-
-
-def _line(name: str, size: str, age: str, following: str, addresses: str, reason: str) -> str:
-    return f"{name:<16}  {size:>6}  {age:>4}  {following:>8}  {addresses:<40}  {reason}".rstrip()
-
-
-def _details(message: QueuedMessage) -> Iterator[str]:
-    now = SystemClock().now().timestamp()
-    view = _view(message)
-    yield f"{view.id}  {_size(view.size_bytes)}, {_span(now - view.arrived)} old" + ("  ON HOLD" if view.hold else "")
-    yield f"  from     <{_printable(view.sender)}>"
-    if message.envelope.login:
-        yield f"  login    {_printable(message.envelope.login)}"
-    for recipient in view.recipients:
-        yield f"  to       <{_printable(recipient.address)}>  {recipient.state}, attempts: {recipient.attempts}"
-        if recipient.next_attempt is not None:
-            yield f"           next attempt {_when(recipient, now)}"
-        if recipient.reply:
-            yield f"           {_printable(recipient.remote) or 'here'}: {_printable(recipient.reply)}"
-    yield f"  file     {message.path}"
-
-
-def _when(recipient: RecipientView, now: float) -> str:
-    if recipient.next_attempt is None:
-        return "held" if recipient.state.startswith("held") else "-"
-    return "now" if recipient.next_attempt <= now else f"in {_span(recipient.next_attempt - now)}"
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"
-
-
-def _size(size_bytes: int) -> str:
-    for unit in ("", "K", "M"):
-        if size_bytes < 10_000:
-            return f"{size_bytes}{unit}"
-        size_bytes //= 1024
-    return f"{size_bytes}G"
-
-
-def _printable(text: str, limit: int = 1000) -> str:
-    """What a peer said must not move the cursor."""
-    return terminal.printable(text.replace("\n", " ")[:limit])

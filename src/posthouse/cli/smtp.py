@@ -12,12 +12,11 @@ from posthouse.cli.terminal import Json, printable, with_directory
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.message.address import parse_path
-from posthouse.runtime.resolver import DnsResolver
-from posthouse.services.reception import NOT_YOUR_ADDRESS, RELAY_DENIED, is_in
+from posthouse.services.networks import is_in
+from posthouse.services.reception import NOT_YOUR_ADDRESS, RELAY_DENIED
 from posthouse.services.restrictions.decision import Outcome, Step
-from posthouse.services.restrictions.dnslists import DnsLists
 from posthouse.services.restrictions.facts import Facts
-from posthouse.services.restrictions.lists import Restrictions
+from posthouse.services.restrictions.lists import Restrictions, open_restrictions
 
 app = terminal.noun("Why a client's mail is let in, or is not.")
 
@@ -46,15 +45,16 @@ def explain(
     to_path = _path(recipient, is_sender=False)
 
     async def go(directory: Directory, settings: Settings) -> tuple[list[Step], Outcome]:
-        resolver = DnsResolver(settings.dns.servers)
-        dns_lists = DnsLists(settings.dns.servers, timeout_seconds=settings.dnslists.timeout_seconds)
-        restrictions = Restrictions(settings, directory, resolver, dns_lists)
+        async with open_restrictions(settings, directory) as restrictions:
+            return await walk(restrictions, settings)
+
+    async def walk(restrictions: Restrictions, settings: Settings) -> tuple[list[Step], Outcome]:
         restrictions.is_dry = True
         facts = Facts(
             address,
-            directory,
-            resolver,
-            dns_lists,
+            restrictions.directory,
+            restrictions.resolver,
+            restrictions.dns_lists,
             helo=helo,
             sender=from_path,
             recipient=to_path,
@@ -70,10 +70,6 @@ def explain(
         except PosthouseError as error:
             steps.append(Step("", "", f"{'try later' if isinstance(error, TryLater) else 'refused'}: {error.reason}"))
             return steps, Outcome(error.reply, error.reason)
-        finally:
-            await restrictions.close()
-            await dns_lists.close()
-            await resolver.close()
 
     steps, outcome = with_directory(go)
     if as_json:

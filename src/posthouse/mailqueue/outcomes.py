@@ -44,22 +44,29 @@ def record(message: QueuedMessage, place: int, outcome: Outcome, now: float, pol
 
 
 def fail(message: QueuedMessage, place: int, now: float, policy: QueuePolicy) -> None:
-    """Give a recipient up; its ``reply`` says why. Whoever must hear of that is owed it."""
-    state = message.state.recipients[place]
-    state.status = "failed"
+    """Give a recipient up, and log it."""
+    is_heard_of = give_up(message, place, policy)
     _log("failed", message, place, now)
-    if message.envelope.sender:
-        if _wants(message, place, "FAILURE"):
-            state.owed = "failed"
-    elif policy.double_bounces_to and not _is_for(message, place, policy.double_bounces_to):
-        state.owed = "failed"
-    else:
+    if not is_heard_of and not message.envelope.sender:
         log.warning(
             "dropped",
             trace=message.id,
             recipient=message.envelope.recipients[place].address,
             reason="a report that can't be delivered has nobody to return to",
         )
+
+
+def give_up(message: QueuedMessage, place: int, policy: QueuePolicy) -> bool:
+    """A recipient gets nothing; its ``reply`` says why. Whether somebody is owed to hear of that."""
+    state = message.state.recipients[place]
+    state.status = "failed"
+    if message.envelope.sender:
+        is_wanted = _wants(message, place, "FAILURE")
+    else:
+        is_wanted = bool(policy.double_bounces_to) and not _is_for(message, place, policy.double_bounces_to)
+    if is_wanted:
+        state.owed = "failed"
+    return is_wanted
 
 
 def _is_for(message: QueuedMessage, place: int, local: str) -> bool:

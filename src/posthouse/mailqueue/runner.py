@@ -113,11 +113,10 @@ class Runner:
     async def run_once(self) -> None:
         """Attempt once everything that is due now, and return when that is over."""
         await self._window.open()
-        self._window.refill_at = 0.0
         await self._look()
         await self._admit_announced()
         while True:
-            await self._refill_if_due()
+            await self._window.refill(self._start_due)
             self._start_due()
             if not self._tasks:
                 break

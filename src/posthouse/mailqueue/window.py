@@ -29,7 +29,7 @@ NAMES = 1000
 """How many names are looked up in the index at a time."""
 SOON_SECONDS = 1.0
 """What is due later than that is left to the index."""
-REFILL_SECONDS = 0.2
+REFILL_SECONDS = 0.1
 """How soon what was full is looked at again."""
 REASON_LIMIT = 200
 T = TypeVar("T")

@@ -4,12 +4,13 @@ The engine speaks the protocol, ``services.reception`` decides; this turns one's
 and errors into replies.
 """
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply
+from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply, TryLater
 from posthouse.message.trace import with_protocol
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.sasl.exchange import ServerMechanism
@@ -27,10 +28,12 @@ from posthouse.protocols.smtp.events import (
     RcptTo,
     Reset,
     StartTls,
+    XClient,
 )
 from posthouse.protocols.smtp.server import ServerOptions, SmtpServerEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.servers.door import Door, TurnedAway
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
@@ -55,23 +58,31 @@ class SmtpService:
     tls: ssl.SSLContext | None
     timeout_seconds: float
     is_submission: bool = False
+    door: Door = field(default_factory=Door)
 
     async def serve(self, connection: Connection) -> None:
         """Serve one connection until it ends."""
-        await SmtpSession(self, connection).run()
+        try:
+            early = await self.door.client(connection)
+        except TurnedAway as error:
+            log.warning("proxy-turned-away", peer=connection.peer, reason=str(error))
+            return
+        await SmtpSession(self, connection).run(early)
 
 
 class SmtpSession:
     """One client's connection."""
 
-    __slots__ = ("_client", "_connection", "_engine", "_mechanism", "_peer", "_service", "_transaction")
+    __slots__ = ("_client", "_connection", "_engine", "_errors", "_mechanism", "_peer", "_service", "_transaction")
 
     def __init__(self, service: SmtpService, connection: Connection) -> None:
         connection.timeout_seconds = service.timeout_seconds
         self._service = service
         self._connection = connection
         self._peer = peer(connection, "smtp")
-        self._engine = SmtpServerEngine(service.options)
+        is_proxy = service.door.may_say_who(connection.peer)
+        self._engine = SmtpServerEngine(replace(service.options, xclient=True) if is_proxy else service.options)
+        self._errors = 0
         self._engine.tls = connection.is_tls
         self._client = Client(
             connection.peer,
@@ -82,11 +93,28 @@ class SmtpSession:
         self._mechanism: ServerMechanism | None = None
         self._transaction: Transaction | None = None
 
-    async def run(self) -> None:
-        """Serve until the client or the server has had enough."""
+    async def run(self, early: bytes = b"") -> None:
+        """Serve until the client or the server has had enough. ``early``: what it has said already."""
+        door, connection, engine = self._service.door, self._connection, self._engine
+        try:
+            with door.session(connection.peer):
+                waits = not self._client.is_trusted
+                if waits and (turned_away := await door.wait(connection, early)):
+                    engine.reply(turned_away)
+                    connection.write(engine.data_to_send())
+                    return
+                await self._serve(early)
+        except TryLater as error:
+            log.info("turned-away", peer=connection.peer, reply=str(error.reply), reason=error.reason)
+            engine.reply(error.reply)
+            connection.write(engine.data_to_send())
+
+    async def _serve(self, early: bytes) -> None:
         engine = self._engine
         engine.auth_mechanisms = self._mechanisms()
         engine.greet()
+        if early:
+            engine.receive(early)
         try:
             while True:
                 event = engine.next_event()
@@ -104,6 +132,9 @@ class SmtpSession:
     async def _pump(self) -> None:
         """Send what there is to send, then wait for the client."""
         connection, engine = self._connection, self._engine
+        if engine.errors > self._errors >= self._service.door.soft_error_limit:
+            await asyncio.sleep(self._service.door.error_wait_seconds)  # who errs often is answered late
+        self._errors = engine.errors
         connection.write(engine.data_to_send())
         await connection.drain()
         # A message that is on its way is taken to its end; whoever sends none is told to come again.
@@ -157,6 +188,24 @@ class SmtpSession:
         self._client.tls = f"{connection.tls_version} {connection.tls_cipher}"
         engine.auth_mechanisms = self._mechanisms()
 
+    async def _xclient(self, event: XClient) -> None:
+        self._drop()
+        client, connection = self._client, self._connection
+        log.info("xclient", peer=connection.peer, address=event.address, login=event.login or "")
+        if event.address:
+            connection.peer = client.peer = event.address
+            client.is_trusted = self._service.reception.is_trusted(event.address)
+            client.name = None
+        if event.name is not None:
+            client.name = event.name
+        client.helo = event.helo or client.helo
+        if event.login is not None:
+            client.login = event.login
+        client.known = {}
+        self._peer = peer(connection, "smtp")
+        self._engine.accept_xclient(event.login)
+        self._engine.auth_mechanisms = self._mechanisms()
+
     async def _auth(self, event: Auth) -> None:
         login = self._service.login
         mechanism = login.start(event.mechanism, self._peer) if login else None
@@ -196,6 +245,8 @@ class SmtpSession:
 
     async def _mail_from(self, event: MailFrom) -> None:
         self._drop()
+        if self._service.door.rates is not None:
+            self._service.door.rates.message(self._client.peer, self._client.login)
         self._transaction = await self._service.reception.begin(
             self._client,
             event.path,
@@ -209,6 +260,8 @@ class SmtpSession:
 
     async def _rcpt_to(self, event: RcptTo) -> None:
         assert self._transaction is not None
+        if self._service.door.rates is not None:
+            self._service.door.rates.recipient(self._client.peer, self._client.login)
         self._client.has_run_ahead |= self._engine.has_run_ahead
         await self._service.reception.add_recipient(self._transaction, event.path, event.notify, event.orcpt)
         self._engine.reply(RECIPIENT_OK)
@@ -288,4 +341,5 @@ _HANDLERS: dict[type, Callable[[SmtpSession, Any], Awaitable[None]]] = {
     Chunk: SmtpSession._chunk,
     MessageEnd: SmtpSession._message_end,
     Reset: SmtpSession._reset,
+    XClient: SmtpSession._xclient,
 }

@@ -13,9 +13,10 @@ from posthouse.cli import queue
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.spool import Spool
+from posthouse.mailqueue.state import Attempt
 from posthouse.message.envelope import Envelope, Recipient
 
-ALL_ACTIONS = ["retry", "hold", "release", "delete"]
+ALL_ACTIONS = ["retry", "hold", "release", "delete", "bounce"]
 
 
 class Queue:
@@ -165,3 +166,88 @@ def test_what_is_no_message_is_named_and_left_where_it_is(mail):
     assert "torn: not a message" in text
     assert "a1" in text
     assert sorted(mail.spool.names()) == ["a1", "torn"]
+
+
+def three(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.enqueue("a2", "carol@e.example", sender="")
+    mail.enqueue("a3", "dave@d.example", sender="bulk@other.test")
+    mail.defer("a1")
+    mail.run("hold", "a3")
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--state", "active"], ["a2"]),
+        (["--state", "deferred"], ["a1"]),
+        (["--state", "hold"], ["a3"]),
+        (["--to", "D.example"], ["a1", "a3"]),
+        (["--to", "carol@e.example"], ["a2"]),
+        (["--from", "other.test"], ["a3"]),
+        (["--from", "<>"], ["a2"]),
+        (["--older-than", "2h", "--limit", "2"], ["a1", "a2"]),
+        (["--older-than", "4h"], []),
+        (["--reason", "GREY"], ["a1"]),
+        (["--reason", "grey", "--to", "e.example"], []),
+    ],
+)
+def test_messages_are_chosen_by_what_they_are(mail, options, found):
+    three(mail)
+    assert [message["id"] for message in json.loads(mail.run("list", "--json", *options))] == found
+    said = mail.run("delete", "--dry-run", *options)
+    assert [line.partition(":")[0] for line in said.splitlines() if "would be deleted" in line] == found
+    assert len(json.loads(mail.run("list", "--json"))) == 3
+    mail.run("delete", *options)
+    left = [message["id"] for message in json.loads(mail.run("list", "--json"))]
+    assert sorted([*left, *found]) == ["a1", "a2", "a3"]
+
+
+@pytest.mark.parametrize("options", [["--older-than", "soon"], ["--state", "lost"], ["--all", "--state", "hold"]])
+def test_a_choice_that_means_nothing_changes_nothing(mail, options):
+    three(mail)
+    mail.run("delete", *options, code=2)
+    assert len(json.loads(mail.run("list", "--json"))) == 3
+
+
+def test_the_summary_counts_recipients(mail):
+    three(mail)
+    assert [line.split() for line in mail.run("summary").splitlines()[1:]] == [
+        ["2", "3h", "d.example"],
+        ["1", "3h", "e.example"],
+    ]
+    reasons = json.loads(mail.run("summary", "--by", "reason", "--json"))
+    assert {row["reason"]: row["recipients"] for row in reasons}["not tried yet"] == 2
+    assert len(json.loads(mail.run("summary", "--by", "state", "--json"))) == 3
+    mail.run("summary", "--by", "weather", code=2)
+
+
+def test_a_bounced_message_is_owed_to_its_sender_and_the_runner_is_woken(mail):
+    mail.enqueue("a1", "bob@d.example")
+    mail.run("hold", "a1")
+    mail.spool.woken()
+    mail.run("bounce", "a1")
+    state = mail.state("a1")
+    assert (state.recipients[0].status, state.recipients[0].owed, state.hold) == ("failed", "failed", False)
+    assert mail.spool.woken() == ["a1"]
+
+
+def test_an_exported_message_is_the_message_without_our_line(mail, tmp_path):
+    mail.enqueue("a1", "bob@d.example")
+    mail.enqueue("a2", "bob@d.example")
+    assert mail.run("export", "a1") == "x" * 3000
+    mail.run("export", "--all", "--directory", str(tmp_path))
+    assert (tmp_path / "a2.eml").read_bytes() == b"x" * 3000
+    mail.run("export", "a2", "--directory", str(tmp_path), code=2)
+
+
+def test_the_history_of_attempts_is_shown(mail):
+    mail.enqueue("a1", "bob@d.example")
+    with mail.spool.claim("a1") as claim:
+        for hour in (1, 2):
+            attempt = Attempt(3600.0 * hour, "deferred", "mx.d.example", Reply(450, "4.2.1", f"later {hour}"))
+            claim.message.state.remember(0, attempt)
+        mail.spool.save(claim.message)
+    text = mail.run("show", "a1")
+    assert "1970-01-01 01:00:00Z  deferred  mx.d.example: 450 4.2.1 later 1" in text
+    assert "02:00:00Z" in text

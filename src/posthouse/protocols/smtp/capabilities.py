@@ -9,7 +9,9 @@ from posthouse.protocols.smtp.replies import encode
 
 
 @lru_cache(maxsize=64)
-def announcement(hostname: str, *, max_size_bytes: int, starttls: bool, mechanisms: tuple[str, ...]) -> bytes:
+def announcement(
+    hostname: str, *, max_size_bytes: int, starttls: bool, mechanisms: tuple[str, ...], xclient: bool = False
+) -> bytes:
     """The whole reply to EHLO (RFC 5321 §4.1.1.1). STARTTLS and AUTH only where they can be used now."""
     lines = [hostname, "PIPELINING", f"SIZE {max_size_bytes}" if max_size_bytes else "SIZE"]
     if starttls:
@@ -17,6 +19,8 @@ def announcement(hostname: str, *, max_size_bytes: int, starttls: bool, mechanis
     if mechanisms:
         # The second form is what clients from before RFC 2554 look for.
         lines += [f"AUTH{separator}{' '.join(mechanisms)}" for separator in " ="]
+    if xclient:
+        lines.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
     lines += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
     return encode(Reply(250, "", "\n".join(lines)))
 

@@ -29,6 +29,11 @@ class Dialogue:
         self._idle_commands = 0
         self._goodbye = Quit("")
 
+    @property
+    def errors(self) -> int:
+        """The client's errors since a message last got through."""
+        return self._errors
+
     def receive(self, data: bytes) -> None:
         """Bytes from the client; ``b""`` when it has closed its side."""
         if not data:

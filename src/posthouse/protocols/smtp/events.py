@@ -17,6 +17,20 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class XClient:
+    """XCLIENT: who a trusted proxy's client is. Answer: ``accept_xclient()``.
+
+    ``address`` and ``helo``: empty where they stay as they are; ``name`` and ``login`` are None there, and empty for
+    none.
+    """
+
+    address: str
+    name: str | None
+    helo: str
+    login: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class StartTls:
     """STARTTLS. Answer: ``accept_starttls()``, send, negotiate, ``start_tls()``; or ``reply()``."""
 
@@ -112,6 +126,7 @@ class Quit:
 
 Event = (
     Hello
+    | XClient
     | StartTls
     | Auth
     | AuthResponse

@@ -7,13 +7,14 @@ Invariants:
 
 from typing import Final
 
-from posthouse.base.errors import Reply
+from posthouse.base.errors import PeerError, Reply
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.smtp import events, replies
 from posthouse.protocols.smtp.body import IncomingBody
 from posthouse.protocols.smtp.dialogue import Dialogue
 from posthouse.protocols.smtp.events import Event
 from posthouse.protocols.smtp.states import Asked, ServerOptions, State
+from posthouse.protocols.smtp.xclient import parse_xclient
 
 # Content is looked at in pieces, so that many short messages in one read don't cost a copy of the read each.
 _PIECE: Final = 65_536
@@ -24,6 +25,7 @@ class Intake(Dialogue):
 
     def __init__(self, options: ServerOptions) -> None:
         super().__init__(options)
+        self.authenticated = False
         self._state = State.NEW
         self._greeted = State.NEW  # where the session stands between transactions
         self._recipients = 0
@@ -41,6 +43,25 @@ class Intake(Dialogue):
         HELO, which announces nothing, and any after DATA."""
         may_pipeline = self._greeted is State.EHLO and self._asked is not Asked.DATA
         return not may_pipeline and len(self._buffer) > 0
+
+    def _xclient(self, argument: bytes) -> Event | None:
+        if not self.options.xclient:
+            return self._fail(replies.UNKNOWN_COMMAND)
+        try:
+            event = parse_xclient(argument)
+        except PeerError as error:
+            return self._fail(error.reply)
+        self._asked = Asked.XCLIENT
+        return event
+
+    def accept_xclient(self, login: str | None) -> None:
+        """The session starts anew, with who the proxy says is there; ``login``: None where it stays as it is."""
+        self._answer(Asked.XCLIENT)
+        if login is not None:
+            self.authenticated = bool(login)
+        self._state = self._greeted = State.NEW
+        protocol = "LMTP" if self.options.lmtp else "ESMTP"
+        self._put(Reply(220, "", f"{self.options.hostname} {protocol} Posthouse"))
 
     def _read_data(self) -> Event | Pause | None:
         data = self._buffer.take(_PIECE)

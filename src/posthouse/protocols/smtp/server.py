@@ -46,7 +46,6 @@ class SmtpServerEngine(Intake):
     def __init__(self, options: ServerOptions) -> None:
         super().__init__(options)
         self.auth_mechanisms = options.auth
-        self.authenticated = False
         self.tls = False
         self._hello_state = State.EHLO  # what the hello that waits for its answer leads to
         self._utf8 = False
@@ -89,6 +88,7 @@ class SmtpServerEngine(Intake):
                 max_size_bytes=options.max_size_bytes,
                 starttls=options.starttls and not self.tls,
                 mechanisms=() if self.authenticated else tuple(self.auth_mechanisms),
+                xclient=options.xclient,
             )
         )
 
@@ -357,6 +357,7 @@ class SmtpServerEngine(Intake):
         b"VRFY": _vrfy,
         b"EXPN": _expn,
         b"QUIT": _quit,
+        b"XCLIENT": Intake._xclient,
     }
     _READERS: ClassVar[dict[State, Callable[["SmtpServerEngine"], Event | Pause | None]]] = {
         State.AUTH: _read_auth_response,

@@ -28,7 +28,7 @@ ANY_TIME: Final = frozenset({b"NOOP", b"RSET", b"QUIT", b"HELP", b"VRFY", b"EXPN
 ALLOWED: Final = {
     State.NEW: ANY_TIME,
     State.HELO: ANY_TIME | {b"MAIL"},
-    State.EHLO: ANY_TIME | {b"MAIL", b"STARTTLS", b"AUTH"},
+    State.EHLO: ANY_TIME | {b"MAIL", b"STARTTLS", b"AUTH", b"XCLIENT"},
     State.MAIL: ANY_TIME | {b"RCPT"},
     State.RCPT: ANY_TIME | {b"RCPT", b"DATA"},
     State.MORE: ANY_TIME,
@@ -50,6 +50,7 @@ class Asked(Enum):
     GREETING = "greeting"
     HELLO = "hello"
     STARTTLS = "STARTTLS"
+    XCLIENT = "XCLIENT"
     TLS = "negotiation of TLS"
     AUTH = "authentication"
     MAIL = "sender"
@@ -64,7 +65,8 @@ class ServerOptions:
     """What one listener offers.
 
     ``max_size_bytes``: 0 for any. ``starttls``: may be negotiated (so not where TLS stands from the first byte).
-    ``auth``: mechanisms to offer at first. ``max_errors``: refused and malformed commands before the session
+    ``auth``: mechanisms to offer at first. ``xclient``: the client is a proxy that may say who its
+    client is. ``max_errors``: refused and malformed commands before the session
     is ended. ``max_idle_commands``: NOOP and the like without a message between them, before they count as
     errors. ``max_line``: octets of a command (RFC 5321 §4.5.3.1.4 asks for 512 and room for extensions).
     """
@@ -76,6 +78,7 @@ class ServerOptions:
     starttls: bool = False
     auth: tuple[str, ...] = ()
     require_auth: bool = False
+    xclient: bool = False
     max_errors: int = 20
     max_idle_commands: int = 100
     max_line: int = 4096

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from ipaddress import ip_address, ip_network
 
 from posthouse.base.clock import Clock, SystemClock
-from posthouse.config import settings
+from posthouse.config import reception
 from posthouse.message.address import lookup_key
 from posthouse.runtime.log import log
 
@@ -45,7 +45,7 @@ def network(client: str) -> str:
 class Greylist:
     """The greylist of one process. ``path``: the file that all processes share."""
 
-    def __init__(self, path: str, limits: settings.Greylist, clock: Clock | None = None) -> None:
+    def __init__(self, path: str, limits: reception.Greylist, clock: Clock | None = None) -> None:
         self._path = path
         self._limits = limits
         self._clock = clock or SystemClock()

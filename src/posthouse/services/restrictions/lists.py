@@ -9,7 +9,8 @@ Invariants:
   3. What can't be found out refuses nobody for good.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from posthouse.base.errors import Reply
@@ -17,7 +18,7 @@ from posthouse.config.restrictions import Restriction, parse_dns_list, parse_lis
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.runtime.log import log
-from posthouse.runtime.resolver import Resolver
+from posthouse.runtime.resolver import DnsResolver, Resolver
 from posthouse.services.restrictions.actions import parse_action
 from posthouse.services.restrictions.decision import Decision, Outcome, Step, Verdict, refuse
 from posthouse.services.restrictions.dnslists import DnsLists
@@ -59,6 +60,21 @@ def _lists(settings: Settings) -> dict[str, tuple[Restriction, ...]]:
         "recipient": parse_list(smtp.recipient_restrictions),
         "data": parse_list(smtp.data_restrictions),
     }
+
+
+@contextlib.asynccontextmanager
+async def open_restrictions(settings: Settings, directory: Directory) -> "AsyncIterator[Restrictions]":
+    """The lists of one process, and the name servers that are asked for them, while they are used."""
+    servers = settings.dns.servers
+    resolver = DnsResolver(servers)
+    dns_lists = DnsLists(servers, timeout_seconds=settings.dnslists.timeout_seconds)
+    restrictions = Restrictions(settings, directory, resolver, dns_lists)
+    try:
+        yield restrictions
+    finally:
+        await restrictions.close()
+        await dns_lists.close()
+        await resolver.close()
 
 
 class Restrictions:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from posthouse.base.clock import FakeClock
-from posthouse.config.settings import Greylist as Limits
+from posthouse.config.reception import Greylist as Limits
 from posthouse.services.restrictions.greylist import GREYLIST_FILE, Greylist
 
 LIMITS = Limits(wait_seconds=300, retry_seconds=7200, known_after=3, keep_days=1)

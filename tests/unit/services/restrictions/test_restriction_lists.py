@@ -1,4 +1,4 @@
-"""services/restrictions/lists.py with all that it asks, against a name server on loopback and a directory in a file."""
+"""services/restrictions/lists.py with all that it asks, against a name server on loopback."""
 
 import asyncio
 import dataclasses
@@ -9,7 +9,8 @@ import pytest
 from tests.nameserver import SILENT, NameServer
 
 from posthouse.base.errors import Refused, Reply
-from posthouse.config.settings import DnsListSites, Settings, Smtp
+from posthouse.config.reception import DnsListSites
+from posthouse.config.settings import Settings, Smtp
 from posthouse.runtime.resolver import DnsResolver
 from posthouse.services.restrictions.dnslists import DnsLists
 from posthouse.services.restrictions.facts import Facts
