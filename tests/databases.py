@@ -5,6 +5,7 @@ arranging rows, and its ``server``, which may be stopped, killed, paused and sta
 of each kind; a test that wants several makes them with ``new_mariadb`` and ``new_postgresql``.
 """
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -105,6 +106,9 @@ class DatabaseServer:
     def pause(self) -> None:
         """It hangs: the kernel goes on taking connections, nobody answers."""
         self._signal(signal.SIGSTOP)
+        # A thread that is at work on another core stops a moment later.
+        while not all(state in "TtZX" for pid in self.pids() for state in _thread_states(pid)):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -311,6 +315,13 @@ class TestDatabase:
 
     def resume(self) -> None:
         self.server.resume()
+
+
+def _thread_states(pid: int) -> Iterator[str]:
+    """What the threads of a process do, as letters of proc(5)."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield stat.read_text().rpartition(")")[2].split()[0]
 
 
 def free_port() -> int:
