@@ -16,9 +16,12 @@ app = terminal.noun("Users who have moved: senders are told where to.")
 def add(
     address: Annotated[str, typer.Argument(help="user@domain, @domain or a local name.")],
     new_address: Annotated[str, typer.Argument(help="What senders are told.")] = relocated.UNKNOWN,
+    force: Annotated[bool, typer.Option("--force", help="Also where an account's mail is refused then.")] = False,
 ) -> None:
     """Refuse mail for an address, and say what the new one is."""
-    key = with_directory(lambda directory, _: relocated.add(directory, address, new_address, actor=actor()))
+    key = with_directory(
+        lambda directory, _: relocated.add(directory, address, new_address, actor=actor(), force=force)
+    )
     print(printable(f"{key} has moved to {new_address}"))
 
 

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 
 
-async def add(directory: Directory, address: str, new_address: str = UNKNOWN, *, actor: Actor) -> str:
-    """Refuse mail for ``address``, saying the new one unless it is unknown; the key. Raises ``NotChanged``."""
+async def add(
+    directory: Directory, address: str, new_address: str = UNKNOWN, *, actor: Actor, force: bool = False
+) -> str:
+    """Refuse mail for ``address``, saying the new one unless it is unknown; the key. Raises ``NotChanged``.
+
+    Also for an account that may get mail, whose mail would be refused from then on, unless ``force``.
+    """
     key, new = alias_key(address)[1], moved_to(new_address)
     access.check_address(actor, key)
 
@@ -26,11 +31,26 @@ async def add(directory: Directory, address: str, new_address: str = UNKNOWN, *,
             await check_hosted(tables, key.rpartition("@")[2])
         if there := await tables.destinations("relocated", key):
             raise NotChanged(f"{key} is relocated already, to {there[0]}: 'posthouse relocated remove {key}' first")
+        if not force:
+            await _check_unused(tables, key)
         await tables.add("relocated", key, new)
         await tables.audit("relocated add", key, new)
         return key
 
     return await make(directory, actor, work)
+
+
+async def _check_unused(tables: "Tables", key: str) -> None:
+    local, _, domain = key.rpartition("@")
+    if local:
+        account = await tables.account(key)
+        if account and account.enabled:
+            raise NotChanged(
+                f"{key} is an account, all of whose mail would be refused: 'posthouse account disable {key}' first, "
+                "or say --force"
+            )
+    elif domain != key and tables.are_ours("users") and await tables.count_accounts(domain):
+        raise NotChanged(f"{domain} has accounts, all of whose mail would be refused: say --force to do it")
 
 
 async def remove(directory: Directory, address: str, *, actor: Actor) -> str:

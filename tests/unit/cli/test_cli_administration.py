@@ -178,3 +178,16 @@ def test_accounts_of_a_domain_that_is_not_hosted_are_no_empty_list(posthouse, ar
     code, said, complaint = posthouse("account", "list", "--domain", "nope.example", *arguments)
     assert (code, said) == (1, "")
     assert complaint.startswith("posthouse: nope.example is not hosted here")
+
+
+def test_no_account_s_mail_is_refused_by_a_move_unless_that_is_said(posthouse):
+    posthouse("account", "add", "bob@a.test")
+    for address in ("Bob@a.test", "@a.test"):
+        code, _, complaint = posthouse("relocated", "add", address, "bob@e.test")
+        assert (code, "mail would be refused" in complaint, "--force" in complaint) == (1, True, True)
+    assert posthouse("resolve", "bob@a.test")[0] == 0
+    assert posthouse("relocated", "add", "bob@a.test", "bob@e.test", "--force")[0] == 0
+    assert posthouse("resolve", "bob@a.test")[0] == 1
+    posthouse("relocated", "remove", "bob@a.test")
+    posthouse("account", "disable", "bob@a.test")
+    assert posthouse("relocated", "add", "bob@a.test", "bob@e.test")[0] == 0
