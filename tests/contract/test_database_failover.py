@@ -161,15 +161,18 @@ def test_a_restart_between_two_questions_goes_unnoticed(pair):
     check(settings(pair), body)
 
 
-def test_a_replica_answers_questions_and_the_next_server_takes_changes(pair):
-    off, on = (
-        ("SET GLOBAL read_only = 0", "SET GLOBAL read_only = 1")
-        if pair[0].scheme == "mysql"
-        else (
-            "ALTER DATABASE ph RESET default_transaction_read_only",
-            "ALTER DATABASE ph SET default_transaction_read_only = on",
-        )
+def read_only_words(pair) -> tuple[str, str]:
+    """What makes a server a primary again, and what makes it one that only reads."""
+    if pair[0].scheme == "mysql":
+        return "SET GLOBAL read_only = 0", "SET GLOBAL read_only = 1"
+    return (
+        "ALTER DATABASE ph RESET default_transaction_read_only",
+        "ALTER DATABASE ph SET default_transaction_read_only = on",
     )
+
+
+def test_a_replica_answers_questions_and_the_next_server_takes_changes(pair):
+    off, on = read_only_words(pair)
     who_table = table("who", column("name"))
 
     async def body(database):
@@ -195,6 +198,41 @@ def test_a_replica_answers_questions_and_the_next_server_takes_changes(pair):
         pair[0].execute(off)
         pair[1].execute("DELETE FROM who WHERE name = 'written'", "ph")
     assert events(logs) == ["database-server-read-only", "database-server-up"]
+
+
+def test_a_transaction_that_only_reads_needs_no_more_than_a_replica(pair):
+    """Not even a user who may write on a replica writes there: nobody else would get that change."""
+    off, on = read_only_words(pair)
+    all_rights = (
+        ("GRANT READ_ONLY ADMIN ON *.* TO posthouse@'%'", "REVOKE READ_ONLY ADMIN ON *.* FROM posthouse@'%'")
+        if pair[0].scheme == "mysql"
+        else ("", "")
+    )
+    who_table = table("who", column("name"))
+
+    async def write(transaction):
+        await transaction.execute(insert(who_table).values(name="written"))
+
+    async def body(database):
+        assert await database.transaction(lambda transaction: transaction.query(WHO)) == [("first",)]
+        for _ in range(2):
+            with pytest.raises(TryLater, match="no server for changes"):
+                await database.transaction(write)
+            with pytest.raises(TryLater, match="no server for changes"):
+                await database.run("UPDATE who SET name = 'written'")
+        assert await database.transaction(lambda transaction: transaction.query(WHO)) == [("first",)]
+        assert [server.state for server in database.status()] == ["read-only", "down"]
+
+    pair[1].kill()
+    pair[0].execute(on)
+    try:
+        if all_rights[0]:
+            pair[0].execute(all_rights[0])
+        check(settings(pair), body)
+    finally:
+        pair[0].execute(off)
+        if all_rights[1]:
+            pair[0].execute(all_rights[1])
 
 
 def test_a_transaction_begins_again_on_the_next_server_when_its_own_dies(pair):

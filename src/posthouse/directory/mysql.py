@@ -176,8 +176,8 @@ class MySqlConnection:
         except Exception as error:
             raise self._failed(error) from error
 
-    async def begin(self) -> None:
-        await self.change("BEGIN")
+    async def begin(self, *, read_only: bool = False) -> None:
+        await self.change("START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
 
     async def commit(self) -> None:
         await self.change("COMMIT")

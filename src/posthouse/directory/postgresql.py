@@ -139,8 +139,8 @@ class PostgreSqlConnection:
         except Exception as error:
             raise await self._undone(error) from error
 
-    async def begin(self) -> None:
-        await self._say("BEGIN; SAVEPOINT statement")
+    async def begin(self, *, read_only: bool = False) -> None:
+        await self._say(f"BEGIN{' READ ONLY' if read_only else ''}; SAVEPOINT statement")
         self._in_transaction = True
 
     async def commit(self) -> None:

@@ -168,23 +168,31 @@ class Servers:
         """Commit what ``work`` does, or nothing of it when it raises.
 
         ``work`` runs again after a deadlock, and on the next server where one failed before COMMIT was sent. Where
-        the answer to COMMIT is lost, ``TryLater`` says that the change may have been made.
+        the answer to COMMIT is lost, ``TryLater`` says that the change may have been made. Where all servers that
+        are up only read, one of them does for work that changes nothing.
         """
         return await self._transaction(work)
 
     async def _transaction(self, work: "Callable[[ServerTransaction], Awaitable[T]]") -> T:
         deadline = asyncio.get_running_loop().time() + CHANGE_SECONDS
         for tries in range(_TRIES):
-            server = next((server for server in self._servers if server.state in ("up", "new")), None)
+            server = self._first("up", "new") or self._first("read-only")
             if server is None:
-                raise self._unreachable(" for changes")
+                raise self._unreachable()
+            # The server's own setting doesn't keep a user from writing who may do everything.
+            read_only = server.state == "read-only"
             try:
-                return await self._attempt(server, work)
+                return await self._attempt(server, work, read_only=read_only)
             except Failure as failure:
+                if read_only and isinstance(failure, ReadOnly):
+                    raise self._unreachable(" for changes") from failure
                 if tries == _TRIES - 1 or asyncio.get_running_loop().time() > deadline:
                     raise self._named(failure) from failure
                 await self._prepare_another_try(server, failure, tries)
         raise AssertionError
+
+    def _first(self, *states: State) -> Server | None:
+        return next((server for server in self._servers if server.state in states), None)
 
     async def _prepare_another_try(self, server: Server, failure: Failure, tries: int) -> None:
         """Note what a failure says about the server; a pause where that helps. Raises where nothing would."""
@@ -201,12 +209,14 @@ class Servers:
             case _:
                 raise self._named(failure) from failure
 
-    async def _attempt(self, server: Server, work: "Callable[[ServerTransaction], Awaitable[T]]") -> T:
+    async def _attempt(
+        self, server: Server, work: "Callable[[ServerTransaction], Awaitable[T]]", *, read_only: bool
+    ) -> T:
         connection = await server.acquire()
         transaction = ServerTransaction(self.dialect, server, connection)
         is_sound = False
         try:
-            await transaction.begin()
+            await transaction.begin(read_only=read_only)
             try:
                 result = await work(transaction)
                 transaction.raise_failure()
@@ -317,8 +327,8 @@ class ServerTransaction:
     async def change(self, sql: str, parameters: Sequence[object]) -> int:
         return (await self._do(self._connection.change(sql, parameters)))[1]
 
-    async def begin(self) -> None:
-        await self._do(self._connection.begin())
+    async def begin(self, *, read_only: bool) -> None:
+        await self._do(self._connection.begin(read_only=read_only))
 
     async def commit(self) -> None:
         await self._do(self._connection.commit())
