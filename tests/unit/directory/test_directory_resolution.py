@@ -140,6 +140,43 @@ def test_a_catchall_s_destination_gets_no_extension(world):
     assert world.goes_to("any+ext@a.test") == ["bob@a.test"]
 
 
+def test_the_most_specific_row_of_virtual_comes_first_and_a_bare_name_counts_at_home_only(world):
+    own = "mx.host.test"
+    rows = ("bob+x@mx.host.test", "bob@mx.host.test", "bob", "@mx.host.test")
+    for number, key in reversed(list(enumerate(rows))):
+        world.row("virtual", key, f"n{number}@else.test")
+        kept = "+x" if 0 < number < 3 else ""
+        assert world.goes_to(f"bob+x@{own}") == [f"smtp::n{number}{kept}@else.test"]
+    assert world.goes_to(f"BOB@{own.upper()}") == ["smtp::n1@else.test"]
+    assert world.refused("bob@a.test") == "550 5.1.1 No such mailbox here"
+
+
+def test_a_domain_is_found_in_its_ascii_form_however_it_is_written(world):
+    world.row("transport", "xn--bcher-kva.test", "virtual:")
+    world.row("virtual", "sales@xn--bcher-kva.test", "bob@B\u00dcCHER.test")
+    world.user("bob@xn--bcher-kva.test")
+    assert world.goes_to("Sales@b\u00fccher.test") == ["bob@xn--bcher-kva.test"]
+    assert world.goes_to("bob@XN--BCHER-KVA.TEST") == ["bob@xn--bcher-kva.test"]
+
+
+def test_the_delimiter_is_the_one_that_is_configured(tmp_path):
+    world = World(tmp_path, recipient_delimiter="-")
+    world.user("bob@a.test")
+    assert world.goes_to("bob-x@a.test") == ["bob-x@a.test"]
+    assert world.refused("bob+x@a.test") == "550 5.1.1 No such mailbox here"
+    asyncio.run(world.directory.close())
+
+
+def test_a_row_that_maps_an_address_to_itself_does_so_with_its_extension_and_for_a_whole_domain(world):
+    world.row("virtual", "bob@a.test", "Bob@A.test, copy@e.test")
+    world.row("virtual", "@b.test", "@B.test")
+    world.user("bob@a.test")
+    world.user("eve@b.test")
+    assert world.goes_to("bob+x@a.test") == ["bob+x@a.test", "smtp::copy+x@e.test"]
+    assert world.goes_to("eve@b.test") == ["eve@b.test"]
+    assert world.refused("none@b.test") == "550 5.1.1 No such mailbox here"
+
+
 def test_a_domain_that_maps_to_another_keeps_the_user_and_extension(world):
     world.row("virtual", "@a.test", "@b.test")
     world.user("bob@b.test")
@@ -152,6 +189,7 @@ def test_an_account_wins_over_the_catchall_unless_told_otherwise(world, tmp_path
     world.user("boss@a.test")
     world.user("off@a.test", postfix="n")
     assert world.goes_to("bob@a.test") == ["bob@a.test"]
+    assert world.goes_to("bob+x@a.test") == ["bob+x@a.test"]
     assert world.goes_to("off@a.test") == ["boss@a.test"]
     before = World(tmp_path / "other", catchall="before-accounts")
     before.row("virtual", "@a.test", "boss@a.test")
@@ -167,6 +205,9 @@ def test_rows_of_one_key_and_commas_are_a_union_and_each_address_counts_once(wor
     world.row("virtual", "list@a.test", "x@e.test,y@e.test, ,")
     world.row("virtual", "list@a.test", "y@e.test , z@e.test")
     assert world.goes_to("list@a.test") == ["smtp::x@e.test", "smtp::y@e.test", "smtp::z@e.test"]
+    world.row("alias", "ops", "x@e.test, /var/ops")
+    world.row("alias", "Ops", "z@e.test")
+    assert world.goes_to("ops@localhost") == ["file /var/ops", "smtp::x@e.test", "smtp::z@e.test"]
 
 
 def test_a_self_row_ends_the_recursion_and_adds_copies(world):
@@ -253,6 +294,16 @@ def test_relocated_is_refused_with_the_new_address_unless_unknown(world):
     assert world.refused("odd@a.test") == "550 5.1.6 User has moved to a 250 injected"
 
 
+def test_the_most_specific_row_of_relocated_comes_first_before_any_account_and_after_virtual(world):
+    world.user("bob@a.test")
+    for number, key in ((4, "@a.test"), (3, "bob@a.test"), (2, "bob+x@a.test")):
+        world.row("relocated", key, f"n{number}@e.test")
+        assert world.refused("bob+x@a.test") == f"550 5.1.6 User has moved to n{number}@e.test"
+    assert world.refused("any@a.test") == "550 5.1.6 User has moved to n4@e.test"
+    world.row("virtual", "bob@a.test", "copy@e.test")
+    assert world.goes_to("bob@a.test") == ["smtp::copy@e.test"]
+
+
 def test_an_unknown_user_of_a_hosted_domain_is_refused(world):
     world.user("off@a.test", postfix="n")
     assert world.refused("nobody@a.test") == "550 5.1.1 No such mailbox here"
@@ -314,6 +365,39 @@ def test_a_transport_row_for_one_user_comes_before_the_domain_s(world):
     world.user("bob@a.test")
     assert world.goes_to("bob+x@a.test") == ["smtp:[h.test]:bob+x@a.test"]
     assert not world.resolve("bob@a.test").relay
+
+
+def test_the_most_specific_row_of_transport_comes_first(world):
+    rows = ("bob+x@c.sub.test", "bob@c.sub.test", "c.sub.test", ".sub.test", ".test", "*")
+    for number, key in reversed(list(enumerate(rows))):
+        world.row("transport", key, f"smtp:[h{number}]")
+        assert world.goes_to("bob+x@c.sub.test") == [f"smtp:[h{number}]:bob+x@c.sub.test"]
+    # A row for what is below a domain is not for the domain.
+    assert world.goes_to("bob@sub.test") == ["smtp:[h4]:bob@sub.test"]
+
+
+@pytest.mark.parametrize(
+    ("value", "hosted"),
+    [
+        ("local:", True),
+        ("virtual:", True),
+        ("maildrop:", True),
+        ("uucp:hub", True),
+        ("smtp:[h]", False),
+        ("relay:", False),
+        ("lmtp:unix:/run/x", False),
+        ("error:no", False),
+        ("retry:", False),
+        ("discard:", False),
+        (":[h]", False),
+    ],
+)
+def test_a_domain_is_hosted_where_its_mail_ends_here(world, value, hosted):
+    world.row("transport", "t.test", value)
+    world.row("transport", "*", "virtual:")
+    assert asyncio.run(world.directory.is_hosted("T.test")) is hosted
+    assert not asyncio.run(world.directory.is_hosted("e.test"))
+    assert asyncio.run(world.directory.is_hosted("mx.host.test"))
 
 
 def test_a_bare_row_in_virtual_hosts_a_domain_past_the_wildcard(world):
