@@ -69,6 +69,11 @@ class OwnHost:
     bogus: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     """Where no host of others is: what an MX record says of these is not listened to."""
 
+    @property
+    def without_addresses(self) -> "OwnHost":
+        """For a relayhost: an operator may have it anywhere, on another port of this machine too."""
+        return OwnHost(self.names)
+
 
 NOBODY = OwnHost()
 

@@ -5,7 +5,6 @@ import asyncio
 import random
 import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 
 from posthouse.base.errors import Refused, Reply
 from posthouse.outbound.delivery import SessionCourier, first_available
@@ -60,7 +59,7 @@ class SmtpCourier(SessionCourier):
         except ValueError as error:
             raise Refused(Reply(550, "5.1.2", f"No mail goes to {destination!a}"), str(error)) from None
         if self._relay is not None and destination == self._relay.destination:
-            own = replace(self._own, bogus=())  # an operator may have it anywhere
+            own = self._own.without_addresses
             targets = await find_targets(nexthop, self._resolver, port=self._port, own=own)
             relay = self._relay
             return await first_available(targets, lambda target: self._open_relay(target, relay))

@@ -1,7 +1,7 @@
 """Where mail for a destination would go now, and how it would be protected: what the SMTP courier does, without
 connecting to anybody."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from posthouse.base.errors import PosthouseError
 from posthouse.outbound.mtasts import Policy
@@ -48,7 +48,7 @@ async def find_ways(
         nexthop = parse_nexthop(destination)
         if nexthop.is_literal and not is_relay:
             found_by = "next hop"
-        targets = await find_targets(nexthop, resolver, port=port, own=replace(own, bogus=()) if is_relay else own)
+        targets = await find_targets(nexthop, resolver, port=port, own=own.without_addresses if is_relay else own)
     except PosthouseError as error:
         return Ways(destination, found_by, "", (), str(error.reply))
     except ValueError as error:
