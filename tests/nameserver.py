@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from typing import Self
 
 import dns.exception
 import dns.flags
@@ -28,7 +29,7 @@ class NameServer:
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> "NameServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

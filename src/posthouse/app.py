@@ -29,14 +29,15 @@ from posthouse.protocols.socketmap.server import SocketmapEngine
 from posthouse.protocols.tcptable.server import TcpTableEngine
 from posthouse.runtime import privileges
 from posthouse.runtime.connection import Connection
+from posthouse.runtime.counters import Counters
 from posthouse.runtime.listener import Listener
 from posthouse.runtime.nameservers import make_resolver, validating_servers
 from posthouse.runtime.privileges import Identity
-from posthouse.runtime.resolver import DnsResolver
 from posthouse.runtime.server import Server, Session
 from posthouse.runtime.supervisor import Role
 from posthouse.runtime.tls import Contexts, server_context
 from posthouse.runtime.watch import Watch
+from posthouse.servers.door import Door
 from posthouse.servers.dovecotauth import DovecotAuthService
 from posthouse.servers.imap.session import ImapService, ImapSession
 from posthouse.servers.lookups import LookupService
@@ -53,9 +54,9 @@ from posthouse.services.onward import LocalCourier, Routes
 from posthouse.services.outlets import Outlets
 from posthouse.services.placement import Placement
 from posthouse.services.postfixmaps import PostfixMaps
+from posthouse.services.rates import Rates
 from posthouse.services.reception import Reception
-from posthouse.services.restrictions.dnslists import DnsLists
-from posthouse.services.restrictions.lists import Restrictions
+from posthouse.services.restrictions.lists import Restrictions, open_restrictions
 from posthouse.services.secret import host_secret
 from posthouse.services.sources import PasswordSource, TokenSource
 from posthouse.store.store import Store
@@ -89,6 +90,7 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
     Both are read here, as root if that is who we are: the user that serves need not be able to.
     """
     tls = _contexts(settings)
+    rate_counters = Counters(settings.workers)
 
     def worker(index: int) -> Role:
         name = f"worker-{index}"
@@ -97,7 +99,7 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
             for listener in listeners:
                 listener.close(keep=index)
             _enter(identity, supervisor)
-            _run_loop(_serve_mail(settings, name, index, listeners, tls, ready))
+            _run_loop(_serve_mail(settings, name, index, listeners, tls, rate_counters.of_worker(index), ready))
 
         return Role(name, run)
 
@@ -190,11 +192,16 @@ async def _serve_mail(
     index: int,
     listeners: list[Listener],
     tls: Contexts,
+    rate_counters: Counters,
     ready: Callable[[], None],
 ) -> None:
     stop = _stop_signal()
-    async with parts(settings, process) as its, _logins(its) as login, _restrictions(its) as restrictions:
-        sessions = _sessions(its, tls, login, restrictions)
+    async with (
+        parts(settings, process) as its,
+        _logins(its) as login,
+        open_restrictions(settings, its.directory) as lists,
+    ):
+        sessions = _sessions(its, tls, login, lists, Rates(settings.rates, rate_counters))
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
@@ -328,22 +335,9 @@ async def _logins(its: Parts) -> AsyncIterator[Login]:
         await login.close()
 
 
-@contextlib.asynccontextmanager
-async def _restrictions(its: Parts) -> AsyncIterator[Restrictions]:
-    """The restriction lists of a process, and who is asked for them."""
-    settings = its.settings
-    resolver = DnsResolver(settings.dns.servers)
-    dns_lists = DnsLists(settings.dns.servers, timeout_seconds=settings.dnslists.timeout_seconds)
-    restrictions = Restrictions(settings, its.directory, resolver, dns_lists)
-    try:
-        yield restrictions
-    finally:
-        await restrictions.close()
-        await dns_lists.close()
-        await resolver.close()
-
-
-def _sessions(its: Parts, tls: Contexts, login: Login, restrictions: Restrictions) -> dict[str, Session]:
+def _sessions(
+    its: Parts, tls: Contexts, login: Login, restrictions: Restrictions, rates: Rates
+) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
@@ -359,10 +353,14 @@ def _sessions(its: Parts, tls: Contexts, login: Login, restrictions: Restriction
             max_recipients=settings.smtp.max_recipients,
             starttls=not lmtp,
             require_auth=submission,
+            max_errors=settings.smtp.max_errors,
         )
         timeout = settings.smtp.timeout_seconds
         context = tls.users if submission else tls.servers
-        return SmtpService(options, reception, None if lmtp else login, context, timeout, submission).serve
+        if lmtp:
+            return SmtpService(options, reception, None, context, timeout).serve
+        door = Door.of(settings, rates, greets_late=not submission)
+        return SmtpService(options, reception, login, context, timeout, submission, door).serve
 
     imap_service = ImapService(settings, login, its.store, its.directory, tls.users)
 

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any, cast, get_type_hints
 
+from posthouse.config import reception as reception_module
 from posthouse.config import settings as settings_module
 from posthouse.config import transports as transports_module
 from posthouse.config.settings import Settings
@@ -64,7 +65,11 @@ def _default(value: object) -> str:
 def _attribute_docs() -> dict[tuple[str, str], str]:
     """(class, attribute) to the string that follows the attribute."""
     docs: dict[tuple[str, str], str] = {}
-    source = inspect.getsource(settings_module) + inspect.getsource(transports_module)
+    source = (
+        inspect.getsource(settings_module)
+        + inspect.getsource(reception_module)
+        + inspect.getsource(transports_module)
+    )
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue

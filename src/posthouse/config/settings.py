@@ -6,6 +6,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 
 from dataclasses import dataclass, field
 
+from posthouse.config.reception import DnsListSites, Greylist, Rates
 from posthouse.config.transports import Local, Transport, built_in
 
 
@@ -167,36 +168,23 @@ class Smtp:
     """The same by the recipient. Whatever it says, nobody relays without permission."""
     data_restrictions: tuple[str, ...] = ()
     """What is asked once the recipients are known."""
+    max_errors: int = 20
+    """Refused and malformed commands after which a session is ended."""
+    soft_error_limit: int = 10
+    """After so many of them each further one is answered late."""
+    error_wait_seconds: int = 1
+    """How late."""
+    greet_wait_seconds: int = 0
+    """How long strangers wait for the greeting on port 25 the first time in a day; who speaks before it is turned
+    away. 0: not at all."""
+    proxy_networks: tuple[str, ...] = ()
+    """Proxies before port 25 and 587: whoever connects from there has to begin with a PROXY protocol header."""
+    xclient_networks: tuple[str, ...] = ()
+    """Proxies that may say by XCLIENT who their client is, and who that has logged in as."""
     policy_timeout_seconds: int = 100
     """How long a policy service is waited for."""
     policy_default_action: str = "451 4.3.5 Server configuration problem"
     """What counts where a policy service doesn't answer, as in ``DUNNO``."""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsListSites:
-    """DNS lists whose weights are summed up, for the restriction ``reject_dnslists``."""
-
-    sites: tuple[str, ...] = ()
-    """Lists with weights, as in ``zen.example=127.0.0.[2..11]*3`` or ``allowed.example*-4``."""
-    threshold: int = 1
-    """The sum from which on a client is refused."""
-    timeout_seconds: int = 4
-    """How long any DNS list is waited for; who doesn't answer lists nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Greylist:
-    """The restriction ``check_greylist``: what comes for the first time has to come again."""
-
-    wait_seconds: int = 300
-    """How long before it may."""
-    retry_seconds: int = 172_800
-    """Who hasn't come again by then begins anew."""
-    known_after: int = 5
-    """A client's network that has come again with so many messages need not wait any more; 0: always."""
-    keep_days: int = 35
-    """How long what has come again is remembered since it was last seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +290,7 @@ class Oidc:
     issuer: str = ""
     """Its URL, whose ``/.well-known/openid-configuration`` says the rest."""
     audience: str = ""
-    """What a token's ``aud`` has to name. Needed for tokens that are JWTs."""
+    """What a token's ``aud`` has to name, also in the issuer's answer about one that is no JWT. Needed for JWTs."""
     account_claim: str = "email"
     """The claim that has the account's address."""
     client_id: str = ""
@@ -373,6 +361,7 @@ class Settings:
     database: Database = field(default_factory=Database)
     smtp: Smtp = field(default_factory=Smtp)
     dns: Dns = field(default_factory=Dns)
+    rates: Rates = field(default_factory=Rates)
     dnslists: DnsListSites = field(default_factory=DnsListSites)
     greylist: Greylist = field(default_factory=Greylist)
     imap: Imap = field(default_factory=Imap)

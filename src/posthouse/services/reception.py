@@ -8,7 +8,6 @@ Invariants:
   2. Nobody relays without permission: a recipient elsewhere needs ``Client.may_relay``.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
+from posthouse.services.networks import is_in
 from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
 from posthouse.services.restrictions.facts import Facts
@@ -92,14 +92,6 @@ class Transaction:
             self.content = None
 
 
-def is_in(peer: str, networks: Iterable[str | ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    """Whether a client, an IP address or ``unix``, is in one of the networks."""
-    if peer == "unix":
-        return False
-    address = ipaddress.ip_address(peer)
-    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
-
-
 def _obey(outcome: Outcome, transaction: Transaction) -> None:
     """Raises ``Refused`` or ``TryLater`` where the lists say so."""
     if outcome.reply is None:
@@ -129,11 +121,11 @@ class Reception:
         self.clock = clock
         self.temporary_dir = temporary_dir
         self._restrictions = restrictions
-        self._mynetworks = tuple(ipaddress.ip_network(network, strict=False) for network in mynetworks)
+        self._mynetworks = tuple(mynetworks)
 
     def is_trusted(self, peer: str) -> bool:
         """Whether this client, an IP address or ``unix``, may relay without logging in (``[smtp] mynetworks``)."""
-        return bool(self._mynetworks) and is_in(peer, self._mynetworks)
+        return is_in(peer, self._mynetworks)
 
     async def begin(
         self,
