@@ -14,6 +14,7 @@ import uvloop
 from posthouse.base.errors import TryLater
 from posthouse.config.settings import Database, Settings
 from posthouse.directory import mysql, pool
+from posthouse.directory import postgresql as module
 from posthouse.directory.mysql import MySqlConnection
 from posthouse.directory.pool import Login
 from posthouse.directory.postgresql import PostgreSqlConnection
@@ -187,7 +188,8 @@ async def locked(server):
 
 def test_look_ups_that_a_lock_stops_end_and_leave_nothing_behind_at_the_server(server, monkeypatch):
     """While the lock is still held: the server would go on waiting for clients that have long gone."""
-    monkeypatch.setattr(mysql, "LOCK_SECONDS", 1)
+    for driver in (mysql, module):
+        monkeypatch.setattr(driver, "LOCK_SECONDS", 1)
 
     async def body(database):
         await database.run(THINGS)
@@ -204,8 +206,35 @@ def test_look_ups_that_a_lock_stops_end_and_leave_nothing_behind_at_the_server(s
     answer(Database(url=server.url, connections=2), body)
 
 
-def test_after_hundreds_of_cancelled_look_ups_the_connections_are_as_many_as_allowed(server):
+def test_no_statement_waits_for_a_lock_longer_than_ten_seconds(server):
+    question = "SELECT @@lock_wait_timeout" if server.dialect == "mysql" else "SHOW lock_timeout"
+    (rows,) = answer(Database(url=server.url), lambda database: database.query(question))
+    assert str(rows[0]).removesuffix("s") == str(pool.LOCK_SECONDS)
 
+
+def test_postgresql_is_told_of_look_ups_that_were_given_up(postgresql, monkeypatch):
+    monkeypatch.setattr(module, "LOCK_SECONDS", 3600)
+    monkeypatch.setattr(pool, "ANSWER_SECONDS", (PATIENCE_SECONDS,))
+    monkeypatch.setattr(pool, "CONNECT_SECONDS", PATIENCE_SECONDS)
+    count = f"SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{postgresql.name}'"
+
+    async def are_waiting(number: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while int((await asyncio.to_thread(postgresql.server.execute, count)).split()[-1]) != number:
+                await asyncio.sleep(0.05)
+
+    async def body(database):
+        await database.run(THINGS)
+        async with locked(postgresql):
+            asked = asyncio.create_task(database.query("SELECT name FROM things"))
+            await are_waiting(1)
+            asked.cancel()
+            await are_waiting(0)
+
+    answer(Database(url=postgresql.url), body)
+
+
+def test_after_hundreds_of_cancelled_look_ups_the_connections_are_as_many_as_allowed(server):
     async def body(database):
         await database.run(THINGS)
         for _ in range(10):
