@@ -26,8 +26,7 @@ AT_ONCE = 250
 
 _SCHEMA = """
 CREATE TABLE jobs (
-    message TEXT, destination TEXT, owner TEXT, due REAL, state TEXT, sender TEXT, domain TEXT, arrived REAL,
-    size_bytes INTEGER, reason TEXT, taken INTEGER DEFAULT 0, PRIMARY KEY (message, destination)
+    message TEXT, destination TEXT, owner TEXT, due REAL, taken INTEGER, PRIMARY KEY (message, destination)
 ) WITHOUT ROWID;
 CREATE INDEX by_due ON jobs (destination, owner, due) WHERE taken = 0;
 CREATE INDEX by_taken ON jobs (taken) WHERE taken = 1;
@@ -36,7 +35,7 @@ CREATE INDEX lanes_by_due ON lanes (due);
 CREATE TABLE opened (boot TEXT, is_clean INTEGER);
 INSERT INTO opened VALUES ('', 1);
 """
-_PUT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+_PUT = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, 0)"
 _LANE = """
 INSERT INTO lanes VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET due = excluded.due WHERE excluded.due < due
 """
@@ -56,18 +55,12 @@ _FIRST = "SELECT min(due) FROM jobs WHERE destination = ? AND owner = ? AND take
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What waits for one destination. Times are seconds since the epoch; ``state``: active, deferred or hold."""
+    """What waits for one destination; ``due`` in seconds since the epoch."""
 
     message: str
     destination: str
     owner: str
     due: float
-    state: str
-    sender: str
-    domain: str
-    arrived: float
-    size_bytes: int
-    reason: str
 
 
 class Index:

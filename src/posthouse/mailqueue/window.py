@@ -31,7 +31,6 @@ SOON_SECONDS = 1.0
 """What is due later than that is left to the index."""
 REFILL_SECONDS = 0.1
 """How soon what was full is looked at again."""
-REASON_LIMIT = 200
 T = TypeVar("T")
 
 CLOSING = Route("", "")
@@ -261,33 +260,17 @@ class Window:
         self._schedule.drop(message.id)
         self._here.discard(message.id)
         self._rowed.discard(message.id)
-        rows = [self._row(message, route, tuple(group), due) for route, group, due in groups]
+        owner = owner_of(message)
+        rows = [Row(message.id, str(route), owner, self._due(message, route, due)) for route, _, due in groups]
         if not rows and message.state.hold:
-            pending = tuple([place for place, state in enumerate(message.state.recipients) if state.is_pending])
-            rows = [self._row(message, CLOSING, pending, NEVER)]
+            rows = [Row(message.id, str(CLOSING), owner, NEVER)]
         self._changes[message.id] = rows
         self.refill_at = min([self.refill_at, *(row.due for row in rows)])
 
-    def _row(self, message: QueuedMessage, route: Route, group: Sequence[int], due: float) -> Row:
-        envelope = message.envelope
-        first = group[0] if group else 0
-        state = message.state.recipients[first]
+    def _due(self, message: QueuedMessage, route: Route, due: float) -> float:
+        """When it is to be looked at again: not while its destination is left alone, unless it is overdue."""
         paused = self._schedule.paused_until(route)
-        if paused > due:
-            due = min(paused, max(due, _overdue_at(message, self._policy)))
-        word = "hold" if message.state.hold else "deferred" if state.attempts else "active"
-        return Row(
-            message=message.id,
-            destination=str(route),
-            owner=owner_of(message),
-            due=due,
-            state=word,
-            sender=envelope.sender,
-            domain=envelope.recipients[first].address.rpartition("@")[2],
-            arrived=message.arrived,
-            size_bytes=message.size_bytes,
-            reason=str(state.reply or "").replace("\n", " ")[:REASON_LIMIT],
-        )
+        return min(paused, max(due, _overdue_at(message, self._policy))) if paused > due else due
 
 
 def _overdue_at(message: QueuedMessage, policy: QueuePolicy) -> float:

@@ -8,7 +8,7 @@ from posthouse.mailqueue.index import FILE, NEVER, Index, Row
 
 
 def row(message, destination="smtp:a.example", owner="alice", due=0.0):
-    return Row(message, destination, owner, due, "active", "alice@example.test", "a.example", 0.0, 10, "")
+    return Row(message, destination, owner, due)
 
 
 @pytest.fixture
