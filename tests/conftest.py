@@ -27,6 +27,7 @@ PACKAGES = {
     "testsaslauthd": ["sasl2-bin"],
     "pamtester": ["pamtester"],
     "make": ["make"],
+    "maildrop": ["maildrop"],
     "mariadbd": ["mariadb-server", "mariadb-client", "galera-4", "rsync"],
     "postgres": ["postgresql"],
 }

@@ -5,6 +5,7 @@ import os
 import pwd
 import smtplib
 import sqlite3
+import subprocess
 import tempfile
 import time
 from contextlib import closing
@@ -124,7 +125,8 @@ def test_a_pipe_gets_message_and_arguments_as_its_user_and_no_shell_sees_them(ho
     assert kept.endswith(b"Subject: hi\n\nFrom here\n")
     assert (house.place / "who").read_text() == f"{OTHER}\n"
     assert (house.place / "arguments").read_text() == (
-        f"{SENDER}|joe+ext'`id`$home@keep.test joe ext'`id`$home keep.test joe+ext'`id`$home hop ; touch {house.place}/shell\n"
+        f"{SENDER}|joe+ext'`id`$home@keep.test joe ext'`id`$home keep.test joe+ext'`id`$home hop "
+        f"; touch {house.place}/shell\n"
     )
     assert not (house.place / "shell").exists()
 
@@ -193,6 +195,29 @@ def test_an_account_without_slash_is_an_mbox_file(house):
     box = mailbox.mbox(path)
     assert [message["Subject"] for message in box] == ["hi", "hi"]
     box.close()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root makes a Unix user")
+def test_a_unix_user_has_the_mail_in_a_maildir_of_its_own(house):
+    name = f"ph{os.getpid()}"
+    home = house.place / "home"
+    subprocess.run(["useradd", "--create-home", "--home-dir", home, name], check=True)
+    try:
+        home.chmod(0o700)
+        send(house, f"{name}@mail.example.test")
+        house.wait_for("delivered", recipient=f"{name}@mail.example.test")
+        (stored,) = (home / "Maildir/new").iterdir()
+        assert stored.owner() == name
+        assert stored.read_bytes().startswith(f"Return-Path: <{SENDER}>\nX-Original-To: {name}@mail".encode())
+    finally:
+        subprocess.run(["userdel", name], check=True)
+
+
+def test_resolve_says_what_is_not_configured(house):
+    shown = house.cli("resolve", "x@undefined.test", check=False)
+    assert shown.returncode == 1
+    assert "transport procmail: is not defined here" in shown.stdout
+    assert "by the pipe keep:hop" in house.cli("resolve", "x@keep.test").stdout
 
 
 def test_a_message_that_comes_round_again_is_returned(house):

@@ -1,6 +1,7 @@
 """``posthouse resolve``: what happens to mail for an address, step by step and by table."""
 
-from dataclasses import asdict
+from collections.abc import Coroutine
+from dataclasses import asdict, replace
 from typing import Any, assert_never
 
 import typer
@@ -8,6 +9,8 @@ import typer
 from posthouse.base.errors import TryLater
 from posthouse.cli import terminal
 from posthouse.cli.terminal import Json, printable, with_directory
+from posthouse.config.settings import Settings
+from posthouse.directory.directory import Directory
 from posthouse.directory.model import (
     Destination,
     Discard,
@@ -20,6 +23,7 @@ from posthouse.directory.model import (
     ToUnixUser,
 )
 from posthouse.message.address import parse_path
+from posthouse.services.outlets import Outlets
 
 
 def resolve(address: str, as_json: Json = False) -> None:
@@ -29,12 +33,26 @@ def resolve(address: str, as_json: Json = False) -> None:
     except ValueError as error:
         raise typer.BadParameter(f"{address!r} is not an address: {error}") from None
     parsed = parsed if "@" in address else parsed.removesuffix("@localhost")
-    explanation = with_directory(lambda directory, _: directory.explain(parsed))
+
+    def explain(directory: Directory, settings: Settings) -> "Coroutine[None, None, Explanation]":
+        return _explained(directory, Outlets(settings), parsed)
+
+    explanation = with_directory(explain)
     if as_json:
         terminal.print_json(_as_dict(parsed, explanation))
     else:
         _print(parsed, explanation)
     raise typer.Exit(0 if explanation.resolution else 1)
+
+
+async def _explained(directory: Directory, outlets: Outlets, address: str) -> Explanation:
+    """The same as mail is told: what is not configured is no place to go to."""
+    explanation = await directory.explain(address)
+    try:
+        outlets.check(explanation.resolution.destinations if explanation.resolution else ())
+    except TryLater as error:
+        return replace(explanation, resolution=None, error=error)
+    return explanation
 
 
 def _print(address: str, explanation: Explanation) -> None:

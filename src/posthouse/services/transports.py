@@ -1,13 +1,13 @@
 """Routes: which transport takes an address, a domain, or everything below a domain.
 
-A value is ``name:nexthop``. The pipe transports ``maildrop`` and ``uucp`` of classic set-ups may stand in the table;
-mail for them waits until they are defined.
+A value is ``name:nexthop``. ``maildrop``, ``uucp`` and whatever the configuration defines are pipe transports.
 """
 
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from posthouse.config.transports import NO_PIPES, built_in
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
 from posthouse.directory.records import Cursor, Row
@@ -18,7 +18,7 @@ from posthouse.services.changes import NotChanged, address_key, domain_key, make
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
 
-DELIVERING = frozenset({"", "local", "virtual", "smtp", "relay", "lmtp", "error", "retry", "discard"})
+_KNOWN = {"", *NO_PIPES, *built_in()}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _HOST = re.compile(r"(?:\[(?P<literal>[^][\s]{1,255})\]|(?P<name>[^][:\s]{1,255}))(?::(?P<port>\d{1,5}))?", re.ASCII)
 _ADDRESS = re.compile(r"(?:ipv6:)?[0-9a-f:.]+", re.ASCII | re.IGNORECASE)
@@ -84,7 +84,7 @@ def transport_value(value: str) -> tuple[str, str]:
         _check_host_port(value, nexthop)
     elif name == "lmtp":
         _check_lmtp(value, nexthop)
-    warning = "" if name in DELIVERING else f"no transport {name} is defined here: mail for it waits until one is"
+    warning = "" if name in _KNOWN else f"mail for it is put off unless the configuration has [transports.{name}]"
     return f"{name}:{nexthop}", warning
 
 
