@@ -4,8 +4,7 @@ Invariants:
   1. The session is the one we set up, whatever the server's defaults: utf8mb4, strict, backslashes escape, no
      several statements in one. asyncmy writes parameters into the text, and that is safe only so.
   2. Text that isn't UTF-8 is read with replacement characters; it never fails a query.
-  3. No statement waits for a lock longer than ``LOCK_SECONDS``, of a row or of a whole table: the server goes on
-     waiting for what its client gave up.
+  3. No statement waits for a lock longer than ``LOCK_SECONDS``, be it a row's or a whole table's.
   4. What the driver raises becomes a ``Failure``. After one the connection may be used on only if ``is_usable``.
 """
 
