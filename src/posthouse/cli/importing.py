@@ -1,12 +1,13 @@
 """``posthouse import``: accounts and addresses from files."""
 
+import io
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, Literal, TextIO
+from contextlib import ExitStack, contextmanager
+from typing import IO, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -75,15 +76,15 @@ def _importer(settings: Settings, table: Table, existing: Existing, who: Actor) 
 
 @contextmanager
 def _opened(file: str) -> Iterator[TextIO]:
-    """The file, to be read more than once."""
-    if file == "-":
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="") as copy:
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-            shutil.copyfileobj(sys.stdin, copy)
-            yield copy
-    else:
-        with open(file, encoding="utf-8", errors="surrogateescape", newline="") as opened:
-            yield opened
+    """The file, to be read more than once: what can be read only once, such as a pipe, is copied."""
+    is_stdin = file == "-"
+    with ExitStack() as opened:
+        source: IO[bytes] = opened.enter_context(open(0 if is_stdin else file, "rb", closefd=not is_stdin))
+        if is_stdin or not source.seekable():
+            copy = opened.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(source, copy)
+            source = copy
+        yield io.TextIOWrapper(source, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 @contextmanager

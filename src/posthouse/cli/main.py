@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         return REFUSED
     except OSError as error:
         _print_nowhere(sys.stdout)
-        return code or _told(REFUSED, f"system: {error.strerror}")
+        return code or _told(REFUSED, f"system: {error.strerror or error}")
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -66,7 +66,7 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        return _told(REFUSED, f"{error.filename or 'system'}: {error.strerror}")
+        return _told(REFUSED, f"{error.filename or 'system'}: {error.strerror or error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, an operator reads a line
         return _bug(error, is_shown="serve" in arguments or bool(os.environ.get("POSTHOUSE_DEBUG")))
 

@@ -245,3 +245,12 @@ def test_what_can_t_be_printed_is_an_error():
     with open("/dev/full", "w") as full:
         done = subprocess.run([PROGRAM, "version"], stdout=full, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (1, b"posthouse: system: No space left on device\n")
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_an_import_reads_what_comes_through_a_pipe(tmp_path, name):
+    run_program("domain", "add", "a.test", data=tmp_path)
+    for said in ("2 added, 0 updated, 0 there already\n", "0 added, 0 updated, 2 there already\n"):
+        text = "email,name\nbob@a.test,Bob\neve@a.test,Ève\n"
+        done = run_program("import", "csv", name, "--existing", "skip", data=tmp_path, text=text)
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
