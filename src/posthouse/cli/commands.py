@@ -22,6 +22,7 @@ from posthouse.cli.audit import audit
 from posthouse.cli.export import export
 from posthouse.cli.resolve import resolve
 from posthouse.cli.route import route
+from posthouse.cli.tlsresults import tls_results
 from posthouse.cli.version import version
 
 app = terminal.noun("Posthouse: a whole ISP mail host in one program.")
@@ -60,4 +61,5 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)
 app.command()(route)
+app.command()(tls_results)
 app.command()(version)

@@ -11,12 +11,15 @@ from posthouse.outbound.relay import Relay
 from posthouse.outbound.routing import OwnHost
 from posthouse.outbound.security import Securing, opportunistic_tls, verifying_tls
 from posthouse.outbound.smtp import SmtpCourier
+from posthouse.outbound.tlsresults import TlsResults
 from posthouse.outbound.ways import Ways, find_ways
 from posthouse.runtime.nameservers import make_resolver
 from posthouse.runtime.resolver import DnsResolver, Resolver
 
 KEPT_POLICIES = "mta-sts"
 """Where MTA-STS policies are kept, below ``data_dir``."""
+TLS_RESULTS = "tls-results.db"
+"""Where the fate of TLS with others is counted, below ``data_dir``."""
 
 
 def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> SmtpCourier:
@@ -28,6 +31,7 @@ def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> S
         securing=make_securing(settings, resolver, clock),
         relay=make_relay(settings),
         source_addresses=settings.smtp.source_addresses,
+        results=TlsResults(settings.path(TLS_RESULTS), clock),
     )
 
 

@@ -40,6 +40,11 @@ class Security:
         """Whether a server without TLS gets nothing in this way."""
         return self.kind not in ("opportunistic", "clear")
 
+    @property
+    def policy_type(self) -> str:
+        """The word of RFC 8460 §4.4."""
+        return {"dane": "tlsa", "encrypted": "tlsa", "mta-sts": "sts"}.get(self.kind, "no-policy-found")
+
     def objection(self, chain: tuple[bytes, ...]) -> str:
         """What is wrong with a server that has shown these certificates; empty: nothing."""
         return dane.objection(self.records, chain, self.names) if self.kind == "dane" else ""

@@ -19,6 +19,7 @@ from posthouse.outbound.session import (
     Timeouts,
     TlsFailedError,
 )
+from posthouse.outbound.tlsresults import TlsResults
 from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log
@@ -39,19 +40,27 @@ class SmtpCourier(SessionCourier):
         securing: Securing | None = None,
         relay: Relay | None = None,
         source_addresses: Sequence[str] = (),
+        results: TlsResults | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         idle_seconds: float = 2.0,
         idle_limit: int = 50,
     ) -> None:
         """``own`` is where MX records must not lead. ``securing`` says how hosts are talked to; without it, it is
         ``tls`` with whoever has it, and without that everything goes in clear. ``source_addresses``: where our
-        connections come from, in turn."""
+        connections come from, in turn. ``results``: where the fate of TLS is counted."""
         super().__init__(hostname, resolver, timeouts=timeouts, idle_seconds=idle_seconds, idle_limit=idle_limit)
         self._own = own
         self._port = port
         self._securing = securing or Securing(tls)
         self._relay = relay
         self._sources = tuple(source_addresses)
+        self._results = results
+
+    async def close(self) -> None:
+        """End the idle sessions, and write what is counted."""
+        await super().close()
+        if self._results is not None:
+            await self._results.close()
 
     async def _open(self, destination: str) -> Session:
         try:
@@ -68,7 +77,7 @@ class SmtpCourier(SessionCourier):
         return await first_available(targets, lambda target: self._open_at(target, nexthop.host, policy))
 
     async def _open_at(self, target: Target, domain: str, policy: Policy | None) -> Session:
-        return await self._secured(target, await self._securing.of(target, domain, policy))
+        return await self._secured(target, await self._securing.of(target, domain, policy), domain)
 
     async def _open_relay(self, target: Target, relay: Relay) -> Session:
         security = relay.security(target) or await self._securing.of(target, target.host, None)
@@ -80,12 +89,15 @@ class SmtpCourier(SessionCourier):
             raise
         return session
 
-    async def _secured(self, target: Target, security: Security) -> Session:
-        """With this security, or with what may be tried instead."""
+    async def _secured(self, target: Target, security: Security, domain: str = "") -> Session:
+        """With this security, or with what may be tried instead. Counted where it is for a ``domain``."""
         while True:
             try:
-                return await self._session(target, security)
+                session = await self._session(target, security)
+                self._count(domain, target, security, "successful" if session.is_tls else "starttls-not-supported")
+                return session
             except TlsFailedError as failure:
+                self._count(domain, target, security, failure.result)
                 facts = {"host": target.host, "address": target.address, "error": str(failure)}
                 if security.weaker is None:
                     log.warning("tls-failed", **facts, result=failure.result, policy=security.kind, why=security.why)
@@ -93,6 +105,11 @@ class SmtpCourier(SessionCourier):
                     raise HostUnavailableError(Reply(451, "4.7.5", text)) from failure
                 log.info("tls-failed", **facts, result=failure.result, policy=security.kind)
                 security = security.weaker
+
+    def _count(self, domain: str, target: Target, security: Security, result: str) -> None:
+        # What goes in clear after TLS has failed is not another session of the report's.
+        if self._results is not None and domain and security.context is not None:
+            self._results.count(domain, security.policy_type, target.host, result)
 
     async def _session(self, target: Target, security: Security) -> Session:
         connecting = asyncio.get_running_loop().create_connection(

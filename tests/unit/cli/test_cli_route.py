@@ -1,11 +1,15 @@
 """cli/route.py, with a name server of the test's own."""
 
+import asyncio
 import json
 
 import dns.rcode
 import pytest
 from tests.running import RunningServer
 from tests.validatingserver import ValidatingServer
+
+from posthouse.base.clock import FakeClock
+from posthouse.outbound.tlsresults import TlsResults
 
 KEY = "ab" * 32
 ZONE = {
@@ -35,6 +39,20 @@ def route(tmp_path_factory):
 
         route.text = lambda address: server.cli("route", address).stdout
         yield route
+
+
+def test_how_tls_went_is_told(tmp_path):
+    server = RunningServer(tmp_path)
+    assert server.cli("tls-results", "--json").stdout == "[]\n"
+    server.data.mkdir(exist_ok=True)
+
+    async def count():
+        results = TlsResults(str(server.data / "tls-results.db"), FakeClock())
+        results.count("d.example", "sts", "a.d.example", "successful")
+        await results.close()
+
+    asyncio.run(count())
+    assert "2026-01-01  d.example  sts     a.d.example  successful  1" in server.cli("tls-results").stdout
 
 
 def test_hosts_are_told_in_order_with_what_protects_them(route):

@@ -18,6 +18,7 @@ from posthouse.outbound.mtasts import Policies
 from posthouse.outbound.routing import OwnHost
 from posthouse.outbound.security import Securing, opportunistic_tls
 from posthouse.outbound.smtp import SmtpCourier
+from posthouse.outbound.tlsresults import TlsResults, read_results
 from posthouse.runtime.certificate import public_key_info
 from posthouse.runtime.https import CertificateError, FetchError
 from posthouse.runtime.validating import ValidatingResolver
@@ -84,7 +85,13 @@ def send(tmp_path):
                         verifying=trusting(),
                     )
                     smtp = SmtpCourier(
-                        "us.example", resolver, port=server.port, securing=securing, timeouts=PATIENT, **options
+                        "us.example",
+                        resolver,
+                        port=server.port,
+                        securing=securing,
+                        timeouts=PATIENT,
+                        results=TlsResults(str(tmp_path / "results"), FakeClock()),
+                        **options,
                     )
                     try:
                         return await smtp.deliver(message or make_message(tmp_path), [BOB], "d.example")
@@ -94,6 +101,10 @@ def send(tmp_path):
         return asyncio.run(go())
 
     return send
+
+
+def counted(tmp_path):
+    return [(one.domain, one.policy, one.result, count) for one, count in read_results(str(tmp_path / "results"))]
 
 
 def tls_server(context=None, **script):
@@ -244,6 +255,21 @@ def test_dane_comes_before_a_policy(send):
     certificate = OTHER_CA.issue_cert("whatever.example")
     records = [tlsa(3, 1, 1, der(certificate.cert_chain_pems[0]))]
     assert codes(send(tls_server(tls(certificate)), records, policy="enforce")) == [(Delivered, 250)]
+
+
+def test_what_becomes_of_tls_is_counted(send, tmp_path):
+    """RFC 8460 §4.3"""
+    send(tls_server(), [tlsa(3, 1, 1, LEAF)])
+    send(tls_server(), [tlsa(3, 1, 1, LEAF)])
+    send(tls_server(), [tlsa(3, 1, 1, ANCHOR)])
+    send(Server())
+    send(tls_server(tls(CA.issue_cert("elsewhere.example"))), policy="enforce")
+    assert counted(tmp_path) == [
+        ("d.example", "no-policy-found", "starttls-not-supported", 1),
+        ("d.example", "sts", "certificate-host-mismatch", 1),
+        ("d.example", "tlsa", "successful", 2),
+        ("d.example", "tlsa", "validation-failure", 1),
+    ]
 
 
 def test_a_policy_that_is_kept_holds_when_it_cannot_be_had_any_more(send):
