@@ -104,13 +104,20 @@ async def remove(directory: Directory, address: str, destinations: Sequence[str]
 
 
 async def listing(directory: Directory, *, actor: Actor, domain: str = "") -> AsyncIterator[Alias]:
-    """Every alias, by table and key; bare domain rows of ``virtual`` are none. Raises ``NotChanged``."""
+    """Every alias, by table and key; bare domain rows of ``virtual`` are none. Raises ``NotChanged``.
+
+    So does a domain that has none and isn't hosted here.
+    """
     wanted = [domain_key(domain)] if domain else [""] if actor.domains is None else sorted(actor.domains)
     for name in wanted:
         if name:
             access.check(actor, name)
+        is_empty = True
         async for alias in _of_table(directory, "virtual", name):
+            is_empty = False
             yield alias
+        if domain and is_empty:
+            await directory.read(lambda tables, name=name: check_hosted(tables, name))
     if not domain and actor.domains is None:
         async for alias in _of_table(directory, "alias", ""):
             yield alias

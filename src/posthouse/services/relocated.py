@@ -68,7 +68,7 @@ async def remove(directory: Directory, address: str, *, actor: Actor) -> str:
 
 
 async def listing(directory: Directory, *, actor: Actor, domain: str = "") -> AsyncIterator[Row]:
-    """Who has moved, by address. Raises ``NotChanged``."""
+    """Who has moved, by address. Raises ``NotChanged``, also for a domain that has none and isn't hosted here."""
     wanted = [domain_key(domain)] if domain else [""] if actor.domains is None else sorted(actor.domains)
     for name in wanted:
         if name:
@@ -77,9 +77,13 @@ async def listing(directory: Directory, *, actor: Actor, domain: str = "") -> As
         async def page(tables: "Tables", after: Cursor, name: str = name) -> list[tuple[Cursor, Row]]:
             return await tables.rows("relocated", after, domain=name)
 
+        is_empty = True
         async for rows in pages(directory, page):
+            is_empty = False
             for row in rows:
                 yield row
+        if domain and is_empty:
+            await directory.read(lambda tables, name=name: check_hosted(tables, name))
 
 
 def moved_to(text: str) -> str:

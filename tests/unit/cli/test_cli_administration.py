@@ -172,10 +172,11 @@ def test_what_an_account_uses_of_its_quota_is_shown_as_it_was_counted_and_nothin
     assert [path.name for path in maildir.iterdir()] == ["maildirsize"]
 
 
+@pytest.mark.parametrize("noun", ["account", "alias", "relocated"])
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_accounts_of_a_domain_that_is_not_hosted_are_no_empty_list(posthouse, arguments):
-    assert posthouse("account", "list", "--domain", "a.test", "--json") == (0, "[]\n", "")
-    code, said, complaint = posthouse("account", "list", "--domain", "nope.example", *arguments)
+def test_what_a_domain_has_that_is_not_hosted_is_no_empty_list(posthouse, noun, arguments):
+    assert posthouse(noun, "list", "--domain", "a.test", "--json") == (0, "[]\n", "")
+    code, said, complaint = posthouse(noun, "list", "--domain", "nope.example", *arguments)
     assert (code, said) == (1, "")
     assert complaint.startswith("posthouse: nope.example is not hosted here")
 
