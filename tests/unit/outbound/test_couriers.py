@@ -243,10 +243,25 @@ def test_more_recipients_than_a_server_must_take_go_in_several_transactions(mess
         ({"END": CLOSE}, (Deferred, 451)),
         ({"MAIL": b"garbage\r\n"}, (Deferred, 451)),
         ({"MAIL": b"250" + b"x" * 100_000}, (Deferred, 451)),
+        ({"MAIL": b"250-more\r\n" * 10_000}, (Deferred, 451)),
+        ({"EHLO": b"250-X-MORE\r\n" * 10_000}, (Deferred, 451)),
         ({"EHLO": b"250 mx.example\r\n"}, (Delivered, 250)),
         ({"EHLO": b"500 no\r\n", "HELO": b"250 mx.example\r\n"}, (Delivered, 250)),
     ],
-    ids=["mail 4xx", "mail 5xx", "data 5xx", "end 4xx", "421", "closes", "garbage", "endless line", "bare", "helo"],
+    ids=[
+        "mail 4xx",
+        "mail 5xx",
+        "data 5xx",
+        "end 4xx",
+        "421",
+        "closes",
+        "garbage",
+        "endless line",
+        "endless reply",
+        "endless EHLO",
+        "bare",
+        "helo",
+    ],
 )
 def test_what_the_server_says_or_does_is_the_outcome(message, script, expected):
     assert codes(deliver(Server(**script), message)) == [expected]
