@@ -142,7 +142,7 @@ def test_success_is_the_next_servers_to_report_where_that_speaks_dsn(sink, send)
     assert re.search(r"NOTIFY=(SUCCESS,DELAY|DELAY,SUCCESS)", taken.recipients[0])
 
 
-def test_a_report_that_cannot_be_delivered_makes_no_report(house, sink, account):
+def test_a_report_that_cannot_be_delivered_is_told_the_postmaster_and_nobody_else(house, sink, account):
     """RFC 5321 §6.1: nothing is ever sent back to the null sender."""
     outsider = "refuse.null@elsewhere.example"
     list_address = account("list")
@@ -152,7 +152,10 @@ def test_a_report_that_cannot_be_delivered_makes_no_report(house, sink, account)
     bounced = house.wait_for("bounced", sender=outsider)
     house.wait_for("failed", trace=bounced["report"])
     until(lambda: not any(entry["id"] == bounced["report"] for entry in house.queue()))
-    assert not [line for line in house.log if line["event"] == "bounced" and line["trace"] == bounced["report"]]
+    told = house.wait_for("report-submitted", about=bounced["report"])
+    assert told["recipient"].startswith("postmaster@")
+    until(lambda: not any(entry["id"] == told["trace"] for entry in house.queue()))
+    assert not [line for line in house.log if line["event"] == "bounced" and line["trace"] == told["trace"]]
 
 
 @pytest.fixture
