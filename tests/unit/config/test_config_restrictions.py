@@ -1,9 +1,11 @@
 """config/restrictions.py, and how a configuration that has them wrong is told."""
 
+from pathlib import Path
+
 import pytest
 
 from posthouse.config.loader import ConfigError, load
-from posthouse.config.restrictions import DnsList, Restriction, parse_dns_list, parse_list, parse_restriction
+from posthouse.config.restrictions import WORDS, DnsList, Restriction, parse_dns_list, parse_list, parse_restriction
 
 
 def test_a_restriction_is_a_word_and_its_argument():
@@ -65,3 +67,13 @@ def test_weighted_lists_and_the_word_that_asks_them_need_each_other(tmp_path):
         path.write_text(text)
         with pytest.raises(ConfigError, match="dnslists"):
             load(str(path), environ={})
+
+
+def test_every_word_is_explained_to_the_operator():
+    page = (Path(__file__).parents[3] / "docs" / "restrictions.md").read_text()
+    names = {f"`{word}" for word in WORDS} - {f"`reject_rhsbl_{what}" for what in PARTS}
+    assert [name for name in sorted(names) if name not in page] == []
+    assert all(f"`_{what}`" in page for what in PARTS)
+
+
+PARTS = ("reverse_client", "helo", "sender", "recipient")
