@@ -45,8 +45,9 @@ class Lines:
             header = next(self._reader, [])
         except csv.Error as error:
             raise NotChanged(f"line 1: {self._described(error)}") from None
-        if encoding := _encoding("".join(header)):
-            raise NotChanged(NOT_UTF8.format(encoding))
+        whole = "".join(header)
+        if _is_utf16(whole) or not _is_utf8(whole):
+            raise NotChanged(NOT_UTF8.format("UTF-16" if _is_utf16(whole) else "LATIN1"))
         self.columns = tuple(name.strip().lower().removeprefix("\ufeff") for name in header)
         for name in self.columns:
             if name not in known:
@@ -105,16 +106,18 @@ class Lines:
             return f"longer than {MAX_FIELD} characters{hint}"
         if whole.isprintable():
             return ""
-        if encoding := _encoding(whole):
-            return NOT_UTF8.format(encoding)
+        if not _is_utf8(whole):
+            return NOT_UTF8.format("LATIN1")
         for name, value in zip(self.columns, row, strict=True):
             if "\0" in value or not (value.isprintable() or name in OPAQUE):
                 return f"{name} has control characters"
         return ""
 
 
-def _encoding(text: str) -> str:
-    """What text that was not UTF-8 may have been; empty where it was. Decoded with ``surrogateescape``."""
-    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or (text[1:2] == "\0" or text[:1] == "\0"):
-        return "UTF-16"
-    return "LATIN1" if any("\ud800" <= character <= "\udfff" for character in text) else ""
+def _is_utf16(text: str) -> bool:
+    """Whether the beginning of a file, decoded as UTF-8 with ``surrogateescape``, was UTF-16."""
+    return text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in text[:2]
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
