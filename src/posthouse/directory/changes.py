@@ -28,7 +28,9 @@ class Changes(Protocol):
         """Something was changed by this process."""
         ...
 
-    def start(self) -> None: ...
+    async def start(self) -> None:
+        """Called before anything is asked for."""
+        ...
 
     async def stop(self) -> None: ...
 
@@ -49,7 +51,7 @@ class FileChanges:
     def announce(self) -> None:
         """The file itself does."""
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """There is nothing to do beside look-ups."""
 
     async def stop(self) -> None: ...
@@ -80,7 +82,9 @@ class NetworkChanges:
         except (OSError, KeyError):
             pass
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        # The first answer drops what is known: better now than a second later, when no server may be there any more.
+        await self.ask()
         self._task = asyncio.get_running_loop().create_task(self._ask())
 
     async def stop(self) -> None:
@@ -105,8 +109,8 @@ class NetworkChanges:
 
     async def _ask(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         while True:
-            await self.ask()
             await pause(ASK_SECONDS)
+            await self.ask()
 
     def _read_stamp(self) -> tuple[int, int] | None:
         try:

@@ -78,7 +78,7 @@ class Directory:
         A database on the network ``may_be_away`` for those who serve: everything is ``TryLater`` until it answers.
         """
         await self._asked.open(may_be_away=may_be_away)
-        self._changes.start()
+        await self._changes.start()
 
     async def close(self) -> None:
         await self._changes.stop()

@@ -231,10 +231,11 @@ def test_the_version_is_asked_for_beside_everything_else_and_a_hit_never_waits_f
             return 2
 
         world.database.version = hang
-        world.directory._changes.start()
+        asking = asyncio.create_task(world.directory._changes.ask())
         await asyncio.sleep(0)
         assert await asyncio.wait_for(world.told(), 5) == "a/bob/"
-        await world.directory._changes.stop()
+        assert not asking.done()
+        asking.cancel()
 
     asyncio.run(test())
 
