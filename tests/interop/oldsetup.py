@@ -9,9 +9,11 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.databases import TestDatabase, free_port, new_folder, program
+from tests.databases import TestDatabase, new_folder, program
+from tests.interop.postfix import Postfix, free_port
 
 PATIENCE_SECONDS = 60.0
 OWNER = pwd.getpwnam("nobody")
@@ -37,22 +39,9 @@ CREATE TABLE virtual (id int(11) NOT NULL auto_increment, email varchar(128) NOT
   ENGINE=InnoDB DEFAULT CHARSET=latin1;
 """
 
+# Settings that stand twice count as they stand last.
 MAIN = """\
-compatibility_level = 3.6
-queue_directory = {here}/spool
-data_directory = {here}/state
-mail_owner = postfix
-setgid_group = postdrop
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-myhostname = old.{domain}
 mydestination = localhost
-mynetworks = 127.0.0.0/8
-local_recipient_maps =
-alias_maps =
-alias_database =
-maillog_file = {here}/log
-maillog_file_prefixes = {here}
 virtual_mailbox_base = {root}
 virtual_mailbox_limit = 0
 virtual_minimum_uid = 100
@@ -64,31 +53,9 @@ virtual_mailbox_domains = mysql:{here}/etc/domains.cf
 transport_maps = mysql:{here}/etc/transport.cf
 relocated_maps = mysql:{here}/etc/relocated.cf
 """
-
-# master(5): service, type, private, unprivileged, chroot, wakeup, maximum of processes, program.
-MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-local unix - n n - - local
+SERVICES = """\
+{port} inet n - n - - smtpd
 virtual unix - n n - - virtual
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 """
 
 MAPS = {
@@ -162,15 +129,17 @@ class OldSetup:
         self.root = self.folder / "mail"
         self.root.mkdir()
         os.chown(self.root, OWNER.pw_uid, OWNER.pw_gid)
-        self.smtp_port, self.imap_port, self.pop3_port = free_port(), free_port(), free_port()
-        self._postfix = self.folder / "postfix"
+        self.imap_port, self.pop3_port = free_port(), free_port()
+        self._postfix = Postfix(self.folder / "postfix", MAIN.replace("{root}", str(self.root)), SERVICES)
+        self.smtp_port = self._postfix.port
+        self._postfix_runs = ExitStack()
         self._dovecot = self.folder / "dovecot"
         self._dovecot_process: subprocess.Popen[bytes] | None = None
         database.execute(
             f"CREATE OR REPLACE USER {USER}@localhost IDENTIFIED BY '{PASSWORD}'; "
             f"GRANT SELECT ON {database.name}.* TO {USER}@localhost"
         )
-        self._set_up_postfix()
+        self._write_maps()
         self._set_up_dovecot()
 
     def insert(self, table: str, **values: object) -> None:
@@ -192,8 +161,7 @@ class OldSetup:
         )
 
     def start(self) -> None:
-        subprocess.run(["postfix", "-c", str(self._postfix / "etc"), "start"], check=True, capture_output=True)
-        _await(self.smtp_port, self._postfix / "log")
+        self._postfix_runs.enter_context(self._postfix)
         self.start_dovecot()
 
     def start_dovecot(self) -> None:
@@ -211,27 +179,12 @@ class OldSetup:
 
     def stop(self) -> None:
         self.stop_dovecot()
-        try:
-            pid = int((self._postfix / "spool" / "pid" / "master.pid").read_text())
-            os.kill(pid, 15)
-            while Path(f"/proc/{pid}").exists():
-                time.sleep(0.05)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
+        self._postfix_runs.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def postfix_log(self) -> str:
-        return (self._postfix / "log").read_text()
-
-    def _set_up_postfix(self) -> None:
-        here = self._postfix
-        for name in ("etc", "spool", "state"):
-            (here / name).mkdir(parents=True)
-        shutil.chown(here / "state", "postfix")
-        (here / "etc" / "main.cf").write_text(MAIN.format(here=here, root=self.root, domain=DOMAIN))
-        (here / "etc" / "master.cf").write_text(MASTER.format(port=self.smtp_port))
+    def _write_maps(self) -> None:
         for name, (table, column, where) in MAPS.items():
-            (here / "etc" / f"{name}.cf").write_text(
+            (self._postfix.directory / "etc" / f"{name}.cf").write_text(
                 f"hosts = unix:{self.database.server.socket}\nuser = {USER}\npassword = {PASSWORD}\n"
                 f"dbname = {self.database.name}\nquery = SELECT {column} FROM `{table}` WHERE {where}\n"
             )
