@@ -63,8 +63,8 @@ async def _import(
     directory: Directory, settings: Settings, file: str, table: Table, existing: Existing, go_on: bool
 ) -> Imported:
     who = actor()
-    importer = _importer(settings, table, existing, who)
     with _opened(file) as lines, _progress() as tell:
+        importer = _importer(settings, table, existing, who)
         return await run(directory, importer, lines, actor=who, source=file, go_on=go_on, progress=tell)
 
 
