@@ -181,6 +181,7 @@ MECHANISMS = (
     "PLAIN",
     "LOGIN",
 )
+"""Strongest first; ``protocols.sasl`` has one for each name."""
 _WEEK = 7 * 86_400
 CHECKS: dict[str, Check] = {
     "hostname": _hostname,

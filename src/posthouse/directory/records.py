@@ -16,7 +16,6 @@ KeyedTable = Literal["virtual", "alias", "transport", "relocated"]
 KEYED: tuple[KeyedTable, ...] = ("virtual", "alias", "transport", "relocated")
 PAGE_ROWS = 2_000
 _YES = frozenset({"y", "yes", "1", "t", "true"})
-ACCOUNT_COLUMNS = "email, name, uid, gid, homedir, maildir, quota, postfix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class AuditEntry:
 
 
 def account(row: Sequence[Any]) -> Account:
-    """A row of ``ACCOUNT_COLUMNS``. A uid or gid that is no number is -1, which no rule allows."""
+    """A row of ``users``, all but ``id`` and ``clear``. A uid or gid that is no number is -1, which no rule lets in."""
     email, name, uid, gid, homedir, maildir, quota, postfix = row
     return Account(
         text(email),

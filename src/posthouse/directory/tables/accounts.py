@@ -133,9 +133,6 @@ class AccountRows(Rows):
             for few in chunks([email.lower() for email in emails]):
                 await self.execute(delete(table).where(table.c.email.in_(few)))
 
-    async def enable_account(self, email: str, *, enabled: bool) -> None:
-        await self.change_account(email, postfix="y" if enabled else "n")
-
     async def set_secrets(self, email: str, scram_sha256: str, argon2id: str) -> None:
         """New secrets for an account; the password in ``clear``, if there is one, is no longer valid."""
         await self.change_account(email, clear="")

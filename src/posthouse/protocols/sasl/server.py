@@ -11,21 +11,6 @@ from posthouse.protocols.sasl.password import Login, Plain
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.protocols.sasl.scram import Scram
 
-MECHANISMS = (
-    "EXTERNAL",
-    "SCRAM-SHA-256-PLUS",
-    "SCRAM-SHA-256",
-    "SCRAM-SHA-1-PLUS",
-    "SCRAM-SHA-1",
-    "OAUTHBEARER",
-    "XOAUTH2",
-    "CRAM-SHA1",
-    "CRAM-MD5",
-    "PLAIN",
-    "LOGIN",
-)
-"""Strongest first; the order in which they are offered."""
-
 
 def mechanism(
     name: str, *, nonce: bytes, secret: bytes, hostname: str, peer: Peer, offered: Collection[str] = ()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthouse.config.checks import MECHANISMS as ALL
 from posthouse.protocols.sasl import client, server
 from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
 from posthouse.protocols.sasl.exchange import WRONG
@@ -21,7 +22,7 @@ from posthouse.protocols.sasl.steps import (
 
 BINDING = ("tls-server-end-point", b"h" * 32)
 PEER = Peer("imap", "192.0.2.1", True, dict([BINDING]))
-MECHANISMS = [name for name in server.MECHANISMS if name not in ("EXTERNAL", "OAUTHBEARER", "XOAUTH2")]
+MECHANISMS = [name for name in ALL if name not in ("EXTERNAL", "OAUTHBEARER", "XOAUTH2")]
 
 
 def converse(name: str, login: str, password: str, right: str, peer: Peer = PEER) -> Step:

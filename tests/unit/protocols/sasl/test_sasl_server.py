@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthouse.config.checks import MECHANISMS
 from posthouse.protocols.sasl.credentials import Credentials, ScramKeys
 from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism
 from posthouse.protocols.sasl.password import Login, Plain
 from posthouse.protocols.sasl.peer import Peer
-from posthouse.protocols.sasl.server import MECHANISMS, mechanism
+from posthouse.protocols.sasl.server import mechanism
 from posthouse.protocols.sasl.steps import (
     Challenge,
     Failure,

@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 import trustme
 
+from posthouse.config.checks import MECHANISMS
 from posthouse.config.settings import Auth, Imap, Settings
 from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
-from posthouse.protocols.sasl.server import MECHANISMS
 from posthouse.runtime.server import Server
 from posthouse.runtime.watch import Watch
 from posthouse.servers.imap.session import ImapService, ImapSession
