@@ -89,7 +89,7 @@ class AuditEntry:
 
 
 def account(row: Sequence[Any]) -> Account:
-    """A row of ``users``, all but ``id`` and ``clear``. A uid or gid that is no number is -1, which no rule lets in."""
+    """A row of ``users``, all but ``id`` and ``clear``. A uid or gid that is no number is -1: no rule lets it in."""
     email, name, uid, gid, homedir, maildir, quota, postfix = row
     return Account(
         text(email),
