@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 
-from posthouse.app import new_event_loop
+from posthouse.app.process import new_event_loop
 from posthouse.config.loader import load
 from posthouse.directory.directory import Directory
 

@@ -87,7 +87,7 @@ def file_line(path: str, state: os.stat_result) -> str:
 
 def main() -> None:
     boot_id_path, checkpoint_seconds, record_path = sys.argv[1:4]
-    from posthouse import app
+    from posthouse.app import parts
     from posthouse.cli.main import main as posthouse
     from posthouse.journal import checkpoint, recovery
     from posthouse.services import preparation
@@ -97,8 +97,8 @@ def main() -> None:
     os.fdatasync = record.fdatasync
     sync = functools.partial(record.checkpoint, checkpoint.sync_file_systems)
     checkpoint.sync_file_systems = recovery.sync_file_systems = sync
-    app.Journal = functools.partial(
-        app.Journal, checkpoint_seconds=float(checkpoint_seconds), boot_id_path=boot_id_path
+    parts.Journal = functools.partial(
+        parts.Journal, checkpoint_seconds=float(checkpoint_seconds), boot_id_path=boot_id_path
     )
     preparation.recover = functools.partial(preparation.recover, boot_id_path=boot_id_path)
     sys.argv[1:4] = []

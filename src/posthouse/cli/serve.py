@@ -60,7 +60,7 @@ def serve(
         return error.code if isinstance(error, CannotServeError) else EXIT_REFUSED
 
     # Imported here, after the quick checks and before the fork: the workers share its memory.
-    from posthouse import app
+    from posthouse.app.roles import roles
 
     def ready() -> None:
         log.info("serving", **_listening(listeners), workers=settings.workers, data_dir=settings.data_dir)
@@ -72,16 +72,17 @@ def serve(
         if fresh.listen != settings.listen or fresh.workers != settings.workers:
             raise CannotServeError("listen and workers are read at start only: restart to change them")
         _check_tables(fresh)
-        roles = app.roles(fresh, listeners, identity, os.getpid())
+        fresh_roles = roles(fresh, listeners, identity, os.getpid())
         _check_directory(fresh, identity)
-        return roles
+        return fresh_roles
 
     privileges.raise_file_limit()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # hardly anything here is cyclic: look for it less often
-    roles = app.roles(settings, listeners, identity, os.getpid())
-    code = Supervisor(roles, reload, ready, on_stop=lambda: _close(listeners)).run()
+    code = Supervisor(
+        roles(settings, listeners, identity, os.getpid()), reload, ready, on_stop=lambda: _close(listeners)
+    ).run()
     for listener in listeners:
         if listener.endpoint.path:
             Path(listener.endpoint.path).unlink(missing_ok=True)

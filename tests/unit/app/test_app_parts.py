@@ -1,6 +1,6 @@
-"""app.py: what only shows where processes of two generations meet."""
+"""app: what only shows where processes of two generations meet."""
 
-from posthouse.app import start_journal
+from posthouse.app.parts import start_journal
 from posthouse.journal.content import Content
 from posthouse.journal.operations import Put
 from posthouse.journal.segment import Segment, segment_paths

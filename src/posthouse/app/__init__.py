@@ -1,0 +1,1 @@
+"""The composition root: configuration in, wired processes out. No logic lives here."""
