@@ -2,7 +2,7 @@
 
 ::
 
-    messages/ID   one JSON line (envelope, arrival), then the message in CRLF; immutable
+    messages/ID   one JSON line (envelope, arrival, whether on hold), then the message in CRLF; immutable
     state/ID      JSON: what became of each recipient so far, hold; absent while there is nothing to remember
     wake/ID       empty: ID's state was changed by someone other than the runner
     corrupt/      what was found in messages/ or state/ and could not be read
@@ -57,11 +57,13 @@ class BusyError(Exception):
 
 
 class _Head(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The first line of a message file. ``size_bytes`` is what follows it, -1 where it was not known."""
+    """The first line of a message file. ``size_bytes`` is what follows it, -1 where it was not known; ``hold``: it
+    came on hold, which counts until there is a state."""
 
     envelope: Envelope
     arrived: float
     size_bytes: int = -1
+    hold: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
@@ -148,16 +150,25 @@ class Spool:
                 ):
                     _unlink_if_there(entry.path)
 
-    def plan(self, envelope: Envelope, *, header_prefix: bytes, now: datetime, content_size: int = -1) -> Put:
+    def plan(
+        self,
+        envelope: Envelope,
+        *,
+        header_prefix: bytes,
+        now: datetime,
+        content_size: int = -1,
+        hold: bool = False,
+    ) -> Put:
         """How the message's file comes into being, for ``Journal.commit`` with the content behind ``header_prefix``.
 
         With ``content_size`` (octets in CRLF form) a file that a power cut left torn is told from a whole one.
+        With ``hold`` it is not attempted until the operator releases it.
         Raises ``OSError`` for an envelope that is too long to be read again.
         """
         if not _ID.fullmatch(envelope.trace_id):
             raise ValueError(f"{envelope.trace_id!a} is no trace id")
         size_bytes = len(header_prefix) + content_size if content_size >= 0 else -1
-        head = _encode(_Head(envelope, now.timestamp(), size_bytes))
+        head = _encode(_Head(envelope, now.timestamp(), size_bytes, hold))
         if len(head) >= HEAD_LIMIT:
             raise OSError(errno.EMSGSIZE, f"{len(envelope.recipients)} recipients make too long an envelope")
         return Put(
@@ -280,11 +291,11 @@ class Spool:
             raise CorruptMessageError(f"{size_bytes} octets where there should be {head.size_bytes}")
         if head.envelope.trace_id != name or not head.envelope.recipients:
             raise CorruptMessageError("its envelope is another message's")
-        state = self._load_state(name, len(head.envelope.recipients))
+        state = self._load_state(name, len(head.envelope.recipients), hold=head.hold)
         path = os.path.join(self.messages, name)
         return QueuedMessage(name, head.envelope, head.arrived, size_bytes, state, path, len(line) + 1)
 
-    def _load_state(self, name: str, recipients: int) -> MessageState:
+    def _load_state(self, name: str, recipients: int, *, hold: bool) -> MessageState:
         path = self._state_path(name)
         try:
             with open(path, "rb", opener=lambda path, _: os.open(path, _OPEN_FLAGS)) as file:
@@ -293,7 +304,7 @@ class Spool:
                 return state
             reason = f"{len(state.recipients)} recipients where the message has {recipients}"
         except FileNotFoundError:
-            return MessageState([RecipientState() for _ in range(recipients)])
+            return MessageState([RecipientState() for _ in range(recipients)], hold)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as failure:
             reason = str(failure)
         except OSError as failure:
@@ -302,7 +313,7 @@ class Spool:
             reason = "not a regular file"
         # Without its state a message is attempted anew: at worst somebody gets it twice.
         self._move_to_corrupt(path, f"{name}.state", reason)
-        return MessageState([RecipientState() for _ in range(recipients)])
+        return MessageState([RecipientState() for _ in range(recipients)], hold)
 
     def _move_to_corrupt(self, path: str, name: str, reason: str) -> None:
         target = os.path.join(self._corrupt, f"{name}.{time.time_ns()}")

@@ -66,17 +66,25 @@ class Placement:
         self.outlets = outlets or Outlets(Settings())
 
     async def place(
-        self, envelope: Envelope, prefix: bytes, content: Content, accepted: Sequence[Accepted], **facts: object
+        self,
+        envelope: Envelope,
+        prefix: bytes,
+        content: Content,
+        accepted: Sequence[Accepted],
+        *,
+        hold: bool = False,
+        **facts: object,
     ) -> None:
         """Put ``prefix`` and ``content`` where ``accepted`` says; ``envelope.recipients`` is not looked at.
 
+        With ``hold`` all of it waits in the queue until the operator releases it, what is for mailboxes here too.
         ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or doesn't let us.
         """
-        mailboxes, queued = _sort(accepted, may_change_sender=bool(envelope.sender))
+        mailboxes, queued = _sort(accepted, may_change_sender=bool(envelope.sender), hold=hold)
         onward = [_onward(envelope, owner, recipients) for owner, recipients in queued.items()]
-        await self._commit(envelope, onward, prefix, content, mailboxes)
+        await self._commit(envelope, onward, prefix, content, mailboxes, hold=hold)
         log.info(
-            "accepted",
+            "held" if hold else "accepted",
             trace=envelope.trace_id,
             sender=envelope.sender,
             size=content.size,
@@ -110,14 +118,17 @@ class Placement:
         prefix: bytes,
         content: Content,
         mailboxes: Sequence[ToMailbox],
+        *,
+        hold: bool,
     ) -> None:
         """All of it, or ``TryLater``. What can be mended is, and tried once more."""
         is_linked, has_looked_again = len(mailboxes) > 1, False
         while True:
             try:
                 puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes, is_linked)
+                now, size = self.clock.now(), content.size
                 puts += [
-                    self.spool.plan(sent, header_prefix=prefix, now=self.clock.now(), content_size=content.size)
+                    self.spool.plan(sent, header_prefix=prefix, now=now, content_size=size, hold=hold)
                     for sent in onward
                 ]
                 await self.journal.commit(content, puts)
@@ -163,7 +174,7 @@ def not_stored(error: OSError) -> TryLater:
 
 
 def _sort(
-    accepted: Sequence[Accepted], *, may_change_sender: bool
+    accepted: Sequence[Accepted], *, may_change_sender: bool, hold: bool
 ) -> tuple[list[ToMailbox], dict[str, tuple[Recipient, ...]]]:
     """The mailboxes, each once, and the recipients for the queue by the owner of their list: each address once, but
     once for each file and command that a local alias leads to.
@@ -176,7 +187,7 @@ def _sort(
     for entry in accepted:
         for destination in entry.destinations:
             match destination:
-                case ToMailbox(_, account, owner) if not is_outlet(destination) and (
+                case ToMailbox(_, account, owner) if not (hold or is_outlet(destination)) and (
                     "SUCCESS" not in entry.recipient.notify or owner
                 ):
                     kept = destination if may_change_sender or not owner else replace(destination, owner="")

@@ -11,14 +11,16 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import QueuePolicy, Settings
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
+from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import Spool
-from posthouse.message.envelope import Recipient
+from posthouse.message.envelope import Envelope, Recipient
+from posthouse.runtime.log import new_trace_id
 from posthouse.services import accounts, domains
 from posthouse.services.onward import LocalCourier, Routes
-from posthouse.services.placement import Placement
+from posthouse.services.placement import Accepted, Placement
 from posthouse.services.reception import Client, Reception
 from posthouse.store.store import Store
 
@@ -261,3 +263,26 @@ def test_an_address_literal_does_not_lead_to_what_listens_on_this_machine(tmp_pa
             )
 
     asyncio.run(main())
+
+
+def test_what_is_placed_on_hold_waits_for_its_release_also_where_a_mailbox_is_here(tmp_path):
+    async def scenario():
+        async with House(tmp_path) as house:
+            placement = house.reception.placement
+            accepted = []
+            for address in ("bob@a.test", "them@elsewhere.test"):
+                destinations = (await house.directory.resolve(address)).destinations
+                accepted.append(Accepted(Recipient(address, address), destinations))
+            envelope = Envelope("you@elsewhere.test", (), new_trace_id())
+            await placement.place(envelope, b"", Content.of(TEXT), accepted, hold=True)
+            await house.work()
+            assert (house.mail_for_bob, house.elsewhere.taken, len(house.queue)) == (0, [], 1)
+            with house.spool.claim(envelope.trace_id) as claim:
+                assert claim.message.state.hold
+                claim.message.state.hold = False
+                house.spool.save(claim.message)
+            house.spool.wake(envelope.trace_id)
+            await house.work()
+            assert (house.mail_for_bob, house.elsewhere.taken, house.queue) == (1, ["them@elsewhere.test"], [])
+
+    asyncio.run(scenario())
