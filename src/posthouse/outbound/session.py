@@ -111,6 +111,7 @@ class Session:
         self.host = host
         self.transactions = 0
         self.has_sent_body = False
+        """Whether the server has taken the last message's MAIL and got its content."""
 
     @classmethod
     async def open(
@@ -161,7 +162,13 @@ class Session:
                 continue
             assert event is not None, "the engine owes an outcome"
             if isinstance(event, TransactionDone):
+                self.has_sent_body = self.has_sent_body and self._engine.mail_accepted
                 return [self._outcome(reply, trouble) for reply in event.replies]
+
+    @property
+    def lacks_bdat(self) -> bool:
+        """Whether it has turned out not to know BDAT, against what it says."""
+        return self._engine.lacks_bdat
 
     @property
     def is_tls(self) -> bool:
@@ -231,7 +238,8 @@ class Session:
         async with asyncio.timeout(seconds):
             while True:
                 event = engine.next_event()
-                connection.write(engine.data_to_send())
+                if not isinstance(event, SendBody):  # otherwise the message goes with it
+                    connection.write(engine.data_to_send())
                 if event is NEED_DATA:
                     engine.receive(await connection.read() or b"")
                 elif event is NEED_REPLY:

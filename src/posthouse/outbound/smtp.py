@@ -7,6 +7,9 @@ import ssl
 from collections.abc import Sequence
 
 from posthouse.base.errors import Refused, Reply
+from posthouse.mailqueue.courier import Outcome
+from posthouse.mailqueue.spool import QueuedMessage
+from posthouse.message.envelope import Recipient
 from posthouse.outbound.delivery import SessionCourier, first_available
 from posthouse.outbound.mtasts import Policy
 from posthouse.outbound.relay import Relay
@@ -24,6 +27,9 @@ from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log
 from posthouse.runtime.resolver import Resolver
+
+REMEMBERED = 1000
+"""Hosts that offer CHUNKING and don't know BDAT; they get their mail by DATA at the next attempt."""
 
 
 class SmtpCourier(SessionCourier):
@@ -55,6 +61,7 @@ class SmtpCourier(SessionCourier):
         self._relay = relay
         self._sources = tuple(source_addresses)
         self._results = results
+        self._without_bdat: dict[str, None] = {}
 
     async def close(self) -> None:
         """End the idle sessions, and write what is counted."""
@@ -75,6 +82,17 @@ class SmtpCourier(SessionCourier):
         targets = await find_targets(nexthop, self._resolver, port=self._port, own=self._own)
         policy = None if nexthop.is_literal else await self._securing.policy(nexthop.host)
         return await first_available(targets, lambda target: self._open_at(target, nexthop.host, policy))
+
+    async def _send(
+        self, session: Session, message: QueuedMessage, recipients: Sequence[Recipient], destination: str
+    ) -> list[Outcome]:
+        outcomes = await super()._send(session, message, recipients, destination)
+        if session.lacks_bdat:
+            log.warning("bdat-not-known", host=session.host)
+            if len(self._without_bdat) >= REMEMBERED:
+                del self._without_bdat[next(iter(self._without_bdat))]
+            self._without_bdat[session.host] = None
+        return outcomes
 
     async def _open_at(self, target: Target, domain: str, policy: Policy | None) -> Session:
         return await self._secured(target, await self._securing.of(target, domain, policy), domain)
@@ -115,7 +133,7 @@ class SmtpCourier(SessionCourier):
         connecting = asyncio.get_running_loop().create_connection(
             Connection, target.address, target.port, local_addr=self._source(target.address)
         )
-        engine = SmtpClientEngine(self._hostname)
+        engine = SmtpClientEngine(self._hostname, chunking=target.host not in self._without_bdat)
         return await Session.open(connecting, engine, target.host, self._timeouts, security)
 
     def _source(self, address: str) -> tuple[str, int] | None:

@@ -41,6 +41,7 @@ class Server:
             "RCPT": b"250 2.1.5 ok\r\n",
             "DATA": b"354 go\r\n",
             "END": b"250 2.0.0 taken\r\n",
+            "BDAT": b"250 2.0.0 taken\r\n",
             "RSET": b"250 ok\r\n",
             "QUIT": b"221 bye\r\n",
         } | script
@@ -77,6 +78,8 @@ class Server:
                     await writer.start_tls(self.tls)
                 elif not await self.say(verb, writer):
                     return
+                elif verb == "BDAT":
+                    self.bodies.append(await reader.readexactly(int(line.split()[1])))
                 elif verb == "DATA" and self.said.startswith(b"354"):
                     self.bodies.append(await body(reader))
                     if not await self.say("END", writer):
@@ -470,3 +473,47 @@ def test_lmtp_speaks_over_unix_sockets(message, tmp_path):
         return outcomes
 
     assert codes(asyncio.run(go())) == [(Delivered, 250), (Deferred, 451)]
+
+
+WITH_BDAT = b"250-mx.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+
+
+def test_a_small_message_arrives_in_one_piece_where_bdat_is_offered(message):
+    """RFC 3030: nothing is waited for between EHLO and the last reply."""
+
+    async def go():
+        arrived = []
+
+        async def talk(reader, writer):
+            for answer in (b"220 x\r\n", WITH_BDAT):
+                writer.write(answer)
+                await reader.readline()
+            while not arrived or not arrived[-1].endswith(b"body\r\n"):
+                arrived.append(await reader.read(65_536))
+            writer.write(b"250 ok\r\n250 ok\r\n250 2.0.0 taken\r\n")
+            await reader.readline()
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        smtp = courier(server.sockets[0].getsockname()[1], timeouts=replace(PATIENT, quit=0.05))
+        outcomes = await smtp.deliver(message, [BOB], "d.example")
+        await smtp.close()
+        server.close()
+        return outcomes, b"".join(arrived)
+
+    outcomes, arrived = asyncio.run(go())
+    assert codes(outcomes) == [(Delivered, 250)]
+    assert arrived.endswith(b"RCPT TO:<bob@d.example>\r\nBDAT %d LAST\r\n%b" % (len(TEXT), TEXT))
+
+
+def test_a_server_that_offers_bdat_and_does_not_know_it_gets_the_message_by_data_next_time(message):
+    server = Server(EHLO=WITH_BDAT, BDAT=b"502 5.5.1 what?\r\n")
+    assert codes(several(server, message)) == [(Deferred, 451), (Delivered, 250)]
+    assert server.connections == 2
+
+
+def test_a_session_that_had_ended_before_the_flight_costs_a_connection_and_nothing_else(message):
+    """The message was on its way already, but nobody was there."""
+    server = Server(EHLO=WITH_BDAT, MAIL=[b"250 ok\r\n", CLOSE, b"250 ok\r\n"])
+    assert codes(several(server, message)) == [(Delivered, 250)] * 2
+    assert (server.connections, len(server.bodies)) == (2, 2)

@@ -11,66 +11,31 @@ Invariants:
 """
 
 from binascii import a2b_base64, b2a_base64
-from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from typing import ClassVar
 
 from posthouse.base.errors import Reply
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, Pause
 from posthouse.protocols.smtp import client_events as events
-from posthouse.protocols.smtp.body import OutgoingBody
 from posthouse.protocols.smtp.capabilities import Capabilities, parse_capabilities
 from posthouse.protocols.smtp.client_events import ClientEvent
-from posthouse.protocols.smtp.reply_reader import MalformedReplyError, ReplyReader
+from posthouse.protocols.smtp.reply_reader import MalformedReplyError
 from posthouse.protocols.smtp.transaction import Transaction, TransactionRequest
-
-
-class Awaited(Enum):
-    """What a reply will be the reply to."""
-
-    GREETING = "greeting"
-    EHLO = "EHLO"
-    LHLO = "LHLO"
-    HELO = "HELO"
-    STARTTLS = "STARTTLS"
-    AUTH = "AUTH"
-    RSET = "RSET"
-    MAIL = "MAIL"
-    RCPT = "RCPT"
-    DATA = "DATA"
-    CHUNK = "BDAT"
-    END = "end of message"
-    NOTHING_SENT = "end of an empty message"
-    QUIT = "QUIT"
-
+from posthouse.protocols.smtp.transfer import Awaited, Transfer
 
 # Which positive class of reply each command may get, where it is not 2.
 _POSITIVE = {Awaited.DATA: (3,), Awaited.AUTH: (2, 3)}
 
-_UNSETTLED = Reply(451, "4.4.2", "The server did not say what became of the message")
 
-
-class SmtpClientEngine:
-    """One session with one server, from its greeting on. ``chunking``: prefer BDAT where it is offered."""
+class SmtpClientEngine(Transfer):
+    """One session with one server, from its greeting on. ``chunking``: BDAT where that is quicker."""
 
     def __init__(self, hostname: str, *, lmtp: bool = False, chunking: bool = False) -> None:
+        super().__init__(lmtp=lmtp, chunking=chunking)
         self.hostname = hostname
-        self.lmtp = lmtp
-        self.capabilities = Capabilities()
         self.tls = False
-        self.closed = False
-        self._chunking = chunking and not lmtp  # one reply a chunk and one a recipient can't be told apart
-        self._reader = ReplyReader()
         self._end_of_input = False
-        self._out: list[bytes] = []
-        self._events: deque[ClientEvent] = deque()
-        self._awaited: deque[Awaited] = deque([Awaited.GREETING])
-        self._unsent: deque[tuple[Awaited, bytes]] = deque()  # without PIPELINING: what waits for a reply
         self._tls_pending = False
-        self._transaction: Transaction | None = None
-        self._needs_reset = False
-        self._farewell: ClientEvent = events.Finished()
 
     # Bytes.
 
@@ -151,42 +116,7 @@ class SmtpClientEngine:
             replies = tuple([refusal] * len(request.recipients)) if refusal else ()
             self._events.append(events.TransactionDone(replies))
             return
-        mail = request.mail_command(self.capabilities)
-        rcpts = request.rcpt_commands(self.capabilities)
-        self._transaction = Transaction(len(rcpts))
-        if self._needs_reset:
-            self._unsent.append((Awaited.RSET, b"RSET\r\n"))
-            self._needs_reset = False
-        self._unsent.append((Awaited.MAIL, mail))
-        self._unsent += [(Awaited.RCPT, line) for line in rcpts]
-        if not self._uses_bdat:
-            self._unsent.append((Awaited.DATA, b"DATA\r\n"))
-        self._flush()
-
-    def body(self, data: bytes) -> None:
-        """A piece of the message. Without effect when the transaction is over already."""
-        transaction = self._transaction
-        if transaction is None or not transaction.sending or not data:
-            return
-        assert transaction.body is not None
-        content = transaction.body.content(data)
-        if content and self._uses_bdat:
-            self._out.append(b"BDAT %d\r\n" % len(content))
-            self._awaited.append(Awaited.CHUNK)
-        self._out.append(content)
-
-    def end_body(self) -> None:
-        """The message is complete. Without effect when the transaction is over already."""
-        transaction = self._transaction
-        if transaction is None or not transaction.sending:
-            return
-        assert transaction.body is not None
-        content = transaction.body.end()
-        transaction.sending = False
-        if self._uses_bdat:
-            self._out.append(b"BDAT %d LAST\r\n" % len(content))
-            self._awaited.append(Awaited.END)
-        self._out.append(content)
+        self._begin_transaction(request)
 
     # What the server says.
 
@@ -245,97 +175,11 @@ class SmtpClientEngine:
         else:
             self._events.append(events.AuthChallenge(challenge))
 
-    def _reset(self, _transaction: Transaction, reply: Reply) -> None:
-        if not reply.is_success:
-            self._break(f"RSET refused: {reply}")
-
-    def _mail(self, transaction: Transaction, reply: Reply) -> None:
-        if reply.is_success:
-            transaction.open = True
-        else:
-            transaction.refusal = reply
-
-    def _rcpt(self, transaction: Transaction, reply: Reply) -> None:
-        index = transaction.answered
-        transaction.answered += 1
-        if transaction.refusal is not None:
-            return
-        self._events.append(events.RecipientReply(index, reply))
-        if reply.is_success:
-            transaction.accepted.append(index)
-        else:
-            transaction.replies[index] = reply
-
-    def _data(self, transaction: Transaction, reply: Reply) -> None:
-        if not reply.is_success:
-            transaction.refusal = transaction.refusal or reply
-        elif transaction.accepted:
-            self._start_body(transaction)
-            self._awaited.extend([Awaited.END] * (len(transaction.accepted) if self.lmtp else 1))
-        else:
-            # RFC 2920 §3.1: DATA was pipelined and let through although nobody is to get the message.
-            self._put(Awaited.NOTHING_SENT, b".\r\n")
-
-    def _chunk(self, transaction: Transaction, reply: Reply) -> None:
-        if not reply.is_success:
-            transaction.refusal = transaction.refusal or reply
-            transaction.sending = False
-
-    def _end(self, transaction: Transaction, reply: Reply) -> None:
-        if transaction.sending:
-            transaction.refusal = None if reply.is_success else reply
-            self._break(f"reply before the end of the message: {reply}")
-            return
-        transaction.open = False
-        if transaction.refusal is None:
-            for _ in range(1 if self.lmtp else len(transaction.accepted)):
-                transaction.replies[transaction.accepted.popleft()] = reply
-
-    def _nothing_sent(self, transaction: Transaction, _reply: Reply) -> None:
-        transaction.open = False
-
     # What follows from it.
-
-    def _advance(self) -> None:
-        """The next step of the transaction, once everything sent is answered."""
-        transaction = self._transaction
-        if transaction is None or self._awaited or transaction.sending:
-            return
-        if self._unsent and transaction.refusal is None:
-            if transaction.accepted or self._unsent[0][0] is not Awaited.DATA:
-                self._flush()
-                return
-        elif self._uses_bdat and transaction.body is None and transaction.accepted:
-            self._start_body(transaction)
-            return
-        self._needs_reset = transaction.open
-        self._finish_transaction(_UNSETTLED)
-
-    def _start_body(self, transaction: Transaction) -> None:
-        transaction.body = OutgoingBody(dotted=not self._uses_bdat)
-        transaction.sending = True
-        self._events.append(events.SendBody())
-
-    def _finish_transaction(self, otherwise: Reply) -> None:
-        if self._transaction is not None:
-            self._events.append(events.TransactionDone(self._transaction.outcome(otherwise)))
-        self._transaction = None
-        self._unsent.clear()
 
     def _hello(self) -> None:
         verb = Awaited.LHLO if self.lmtp else Awaited.EHLO
         self._put(verb, f"{verb.value} {self.hostname}\r\n".encode("ascii"))
-
-    def _put(self, awaited: Awaited, line: bytes) -> None:
-        self._out.append(line)
-        self._awaited.append(awaited)
-
-    def _flush(self) -> None:
-        """Send what waits: all of it with PIPELINING (RFC 2920), otherwise one command."""
-        while self._unsent:
-            self._put(*self._unsent.popleft())
-            if "PIPELINING" not in self.capabilities:
-                return
 
     def _begin(self, awaited: Awaited, line: bytes) -> None:
         self._require_turn()
@@ -352,29 +196,15 @@ class SmtpClientEngine:
         idle = not self._awaited and self._transaction is None
         return self._tls_pending or (idle and not self._end_of_input)
 
-    @property
-    def _uses_bdat(self) -> bool:
-        return self._chunking and "CHUNKING" in self.capabilities
-
     def _turn_away(self, reply: Reply) -> None:
         self._finish_transaction(reply)
         self._close(events.TurnedAway(reply))
-
-    def _break(self, reason: str) -> None:
-        self._finish_transaction(Reply(451, "4.4.2", f"Session with the server broke: {reason}"))
-        self._close(events.Broken(reason))
 
     def _close_by_peer(self) -> None:
         if Awaited.QUIT in self._awaited:
             self._close(events.Finished())
         else:
             self._break("connection closed by the server")
-
-    def _close(self, farewell: ClientEvent) -> None:
-        self.closed = True
-        self._farewell = farewell
-        self._awaited.clear()
-        self._reader.clear()
 
     _IN_SESSION: ClassVar[dict[Awaited, Callable[["SmtpClientEngine", Reply], None]]] = {
         Awaited.GREETING: _greeting,
@@ -385,13 +215,12 @@ class SmtpClientEngine:
         Awaited.AUTH: _auth,
     }
     _IN_TRANSACTION: ClassVar[dict[Awaited, Callable[["SmtpClientEngine", Transaction, Reply], None]]] = {
-        Awaited.RSET: _reset,
-        Awaited.MAIL: _mail,
-        Awaited.RCPT: _rcpt,
-        Awaited.DATA: _data,
-        Awaited.CHUNK: _chunk,
-        Awaited.END: _end,
-        Awaited.NOTHING_SENT: _nothing_sent,
+        Awaited.RSET: Transfer._reset,
+        Awaited.MAIL: Transfer._mail,
+        Awaited.RCPT: Transfer._rcpt,
+        Awaited.DATA: Transfer._data,
+        Awaited.END: Transfer._end,
+        Awaited.NOTHING_SENT: Transfer._nothing_sent,
     }
 
 

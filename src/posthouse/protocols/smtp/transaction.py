@@ -71,15 +71,17 @@ class TransactionRequest:
 class Transaction:
     """One message under way: which recipients are settled, and how."""
 
-    __slots__ = ("accepted", "answered", "body", "open", "refusal", "replies", "sending")
+    __slots__ = ("accepted", "answered", "body", "flight", "is_flight", "open", "refusal", "replies", "sending")
 
-    def __init__(self, recipients: int) -> None:
+    def __init__(self, recipients: int, *, is_flight: bool = False) -> None:
         self.replies: list[Reply | None] = [None] * recipients
+        self.is_flight = is_flight  # everything goes at once, before any reply
         self.answered = 0  # how many RCPT have their reply
         self.accepted: deque[int] = deque()  # indices of recipients that wait for the end of the message
         self.refusal: Reply | None = None  # of all that are not settled
         self.open = False  # the server accepted MAIL and has not seen an end
         self.body: OutgoingBody | None = None
+        self.flight: list[bytes] = []  # the content of a flight, as far as it has come
         self.sending = False  # the driver may hand in the body
 
     def outcome(self, otherwise: Reply) -> tuple[Reply, ...]:

@@ -10,7 +10,7 @@ from posthouse.protocols.smtp import events
 from posthouse.protocols.smtp.client_events import Finished, Ready
 from posthouse.protocols.smtp.transaction import TransactionRequest
 
-REQUEST = TransactionRequest("a@example.org", (Recipient("b@example.com"), Recipient("nobody@example.com")))
+REQUEST = TransactionRequest("a@example.org", (Recipient("b@example.com"), Recipient("nobody@example.com")), size=1)
 
 line = st.text("ab. \r\n\x00é", max_size=12).map(str.encode)
 

@@ -356,21 +356,86 @@ def test_nothing_in_a_body_ends_it_wherever_it_is_cut(content: bytes, wire: byte
             assert b"".join(map(body.content, pieces)) + body.end() == wire
 
 
-def test_chunks_are_counted_and_not_stuffed() -> None:
-    """RFC 3030 §2."""
-    client = Client([(REQUEST, (b".a\n", b"b\r", b"\n.\r\nc"))], chunking=True)
+FLIGHT = TransactionRequest("me@example.org", (ALICE, BOB), size=10)
+CHUNKING = b"250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+
+
+def flown(*replies: bytes) -> Client:
+    """A client that has sent two messages to a server with CHUNKING, and has heard this of the first."""
+    client = Client([(FLIGHT, BODY), (FLIGHT, BODY)], chunking=True)
+    client.hear(b"220 mx\r\n", CHUNKING, *replies)
+    return client
+
+
+def test_a_small_message_goes_in_one_flight_dots_and_all() -> None:
+    """RFC 3030 §2; RFC 2920 §3.1: nothing of it has to wait for a reply."""
+    client = Client([(FLIGHT, (b".a\n", b"b\r", b"\n.\r\nc"))], chunking=True)
     client.hear(b"220 mx\r\n")
-    assert client.hear(ALL) == MAIL + RCPTS
-    said = client.hear(b"250 Ok\r\n250 Ok\r\n550 No\r\n")
-    assert said == b"BDAT 4\r\n.a\r\nBDAT 1\r\nbBDAT 6\r\n\r\n.\r\ncBDAT 2 LAST\r\n\r\n"
-    client.hear(b"250 Ok\r\n250 Ok\r\n250 Ok\r\n")
+    said = client.hear(CHUNKING)
+    assert said == MAIL + RCPTS + b"BDAT 13 LAST\r\n.a\r\nb\r\n.\r\nc\r\n"
+    client.hear(b"250 Ok\r\n250 Ok\r\n550 No\r\n")
     assert client.outcomes == []
     client.hear(b"250 2.0.0 Done\r\n")
     assert statuses(client) == ["250 2.0.0", "550"]
 
 
-def test_a_refused_chunk_is_the_outcome_whatever_follows() -> None:
-    client = Client([(REQUEST, BODY)], chunking=True)
-    client.hear(b"220 mx\r\n", ALL, b"250 Ok\r\n250 Ok\r\n250 Ok\r\n")
-    client.hear(b"552 5.3.4 Too large\r\n503 5.5.1 What?\r\n")
-    assert statuses(client) == ["552 5.3.4", "552 5.3.4"]
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        (b"250 Ok\r\n250 Ok\r\n250 Ok\r\n250 2.0.0 Taken\r\n", ["250 2.0.0", "250 2.0.0"]),
+        (b"250 Ok\r\n550 5.1.1 No\r\n250 Ok\r\n452 4.3.1 Full\r\n", ["550 5.1.1", "452 4.3.1"]),
+        (b"250 Ok\r\n450 4.2.0 Grey\r\n550 5.1.1 No\r\n503 5.5.1 No one\r\n", ["450 4.2.0", "550 5.1.1"]),
+        (b"250 Ok\r\n450 4.2.0 Grey\r\n550 5.1.1 No\r\n250 Taken for nobody\r\n", ["450 4.2.0", "550 5.1.1"]),
+        (b"451 4.7.1 Later\r\n503 No\r\n503 No\r\n503 No\r\n", ["451 4.7.1", "451 4.7.1"]),
+        (b"250 Ok\r\n250 Ok\r\n550 5.1.1 No\r\n421 4.3.2 Down\r\n", ["421 4.3.2", "550 5.1.1"]),
+        (b"250 Ok\r\n550 5.1.1 No\r\n", ["550 5.1.1", "451 4.4.2"]),
+    ],
+    ids=["all", "one refused", "all refused", "nobody's message taken", "sender refused", "421", "cut off"],
+)
+def test_in_a_flight_too_each_recipient_has_its_own_reply(replies: bytes, expected: list[str]) -> None:
+    client = flown(replies, *([] if replies.count(b"\n") == 4 else [b""]))
+    outcome = client.outcomes[0]
+    assert [f"{reply.code} {reply.status}".strip() for reply in outcome] == expected
+
+
+def test_a_sessions_second_message_shows_by_its_354_that_replies_still_fit() -> None:
+    """A server that answers one message twice; its refusal of the next must not be overlooked."""
+    client = flown(b"250 Ok\r\n250 Ok\r\n250 Ok\r\n250 Taken\r\n250 Taken, really\r\n")
+    client.hear(b"250 Ok\r\n250 Ok\r\n250 Ok\r\n354 Go\r\n")
+    assert statuses(client) == ["451 4.4.2", "451 4.4.2"]
+    assert isinstance(client.events[-1], Broken)
+
+
+def test_a_transaction_whose_chunk_was_refused_is_reset_before_the_next() -> None:
+    """RFC 3030 §2: whoever has refused it has thrown the chunk away all the same."""
+    client = Client([(FLIGHT, BODY), (FLIGHT, BODY)], chunking=True)
+    client.hear(b"220 mx\r\n", CHUNKING)
+    said = client.hear(b"250 Ok\r\n550 No\r\n550 No\r\n554 5.5.1 No valid recipients\r\n")
+    assert said == b"RSET\r\n" + MAIL + RCPTS + b"DATA\r\n"
+
+
+@pytest.mark.parametrize("code", [500, 501, 502, 504])
+def test_a_server_that_does_not_know_bdat_after_all_is_believed_no_more(code: int) -> None:
+    """It has read the message as commands: whatever was in it might be answered next."""
+    client = flown(b"250 Ok\r\n250 Ok\r\n550 5.1.1 No\r\n%d What?\r\n250 Ok\r\n250 Ok\r\n250 Ok\r\n" % code)
+    assert [reply.code for reply in client.outcomes[0]] == [451, 550]
+    assert client.engine.lacks_bdat
+    assert client.engine.closed
+    assert len(client.outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "ehlo"),
+    [
+        (TransactionRequest("me@example.org", (ALICE, BOB), size=65_537), CHUNKING),
+        (TransactionRequest("me@example.org", (ALICE, BOB)), CHUNKING),
+        (FLIGHT, EHLO),
+        (FLIGHT, b"250-mx\r\n250 CHUNKING\r\n"),
+    ],
+    ids=["large", "of unknown size", "no CHUNKING", "no PIPELINING"],
+)
+def test_what_would_gain_nothing_or_cost_too_much_goes_by_data(request_: TransactionRequest, ehlo: bytes) -> None:
+    client = Client([(request_, BODY)], chunking=True)
+    client.hear(b"220 mx\r\n", ehlo, b"250 Ok\r\n", b"250 Ok\r\n", b"250 Ok\r\n")
+    assert client.engine.next_event() is NEED_DATA
+    assert client.hear(b"354 Go\r\n").endswith(b"hello\r\n.\r\n")
