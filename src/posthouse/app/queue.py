@@ -31,7 +31,7 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
             "local": LocalCourier(its.directory, its.placement, settings.path("tmp"), delivering),
             "pipe": PipeCourier(its.directory, delivering),
         }
-        routes = Routes(its.directory, settings.smtp.relayhost, its.placement.outlets)
+        routes = Routes(its.directory, settings, its.placement.outlets)
         bounces = Bounces(settings.hostname, settings.queue, clock, its.placement.submit)
         runner = Runner(
             its.spool, its.journal, its.watch, settings.queue, clock, routes.route, couriers, bounces.report

@@ -1,6 +1,7 @@
 """``posthouse route``: where mail for an address would go now, and how it would be protected on its way."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -17,18 +18,18 @@ from posthouse.outbound.outgoing import explain
 from posthouse.outbound.ways import Ways
 from posthouse.services.onward import Routes
 
+Sender = Annotated[str, typer.Option("--from", metavar="SENDER", help="Whose mail; some have a relayhost.")]
 
-def route(address: str, as_json: Json = False) -> None:
+
+def route(address: str, sender: Sender = "", as_json: Json = False) -> None:
     """Explain where mail for an address goes on the network: hosts in order, TLS, and why. Nobody is connected to,
     but the DNS and MTA-STS policies are asked. Exit code 0: there is a way; 1: there is none now."""
-    try:
-        parsed = parse_path(address, utf8=True)
-    except ValueError as error:
-        raise typer.BadParameter(f"{address!r} is not an address: {error}") from None
+    parsed = _parsed(address)
+    sender = _parsed(sender) if sender else ""
 
     async def use(directory: Directory, settings: Settings) -> tuple[Explanation, list[tuple[str, Ways]]]:
         explanation = await directory.explain(parsed)
-        return explanation, await _ways(explanation, directory, settings)
+        return explanation, await _ways(explanation, sender, directory, settings)
 
     explanation, found = with_directory(use)
     if as_json:
@@ -40,15 +41,24 @@ def route(address: str, as_json: Json = False) -> None:
     raise typer.Exit(0 if is_open else 1)
 
 
-async def _ways(explanation: Explanation, directory: Directory, settings: Settings) -> list[tuple[str, Ways]]:
+def _parsed(address: str) -> str:
+    try:
+        return parse_path(address, utf8=True)
+    except ValueError as error:
+        raise typer.BadParameter(f"{address!r} is not an address: {error}") from None
+
+
+async def _ways(
+    explanation: Explanation, sender: str, directory: Directory, settings: Settings
+) -> list[tuple[str, Ways]]:
     """For each address that goes elsewhere by SMTP."""
     destinations = explanation.resolution.destinations if explanation.resolution else ()
     addresses = [to.address for to in destinations if isinstance(to, ToHost) and to.transport != "lmtp"]
-    routes = Routes(directory, settings.smtp.relayhost)
+    routes = Routes(directory, settings)
     found: list[tuple[str, Ways]] = []
     for address in addresses:
         try:
-            way = await routes.route(address)
+            way = await routes.route(address, sender)
         except PosthouseError as error:
             found.append((address, Ways("", "", "", (), str(error.reply))))
         else:

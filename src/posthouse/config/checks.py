@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config import transports
+from posthouse.config import relays, transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -254,6 +254,8 @@ CHECKS: dict[str, Check] = {
     "transports.NAME.max_size_bytes": _whole(0, 2**40),
     "transports.NAME.timeout_seconds": _whole(1, 86_400),
     "transports.NAME.concurrency": _whole(1, 1000),
+    "relays.NAME.host": _relayhost,
+    "relays.NAME.senders": relays.sender,
     "queue.minimum_wait_seconds": _whole(1, _WEEK),
     "queue.maximum_wait_seconds": _whole(1, _WEEK),
     "queue.lifetime_seconds": _whole(0, 10 * _WEEK),

@@ -11,11 +11,12 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast, get_type_hints
 
-from posthouse.config import transports
+from posthouse.config import relays, transports
 from posthouse.config.checks import CHECKS, is_hostname
+from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import NO_PIPES, TRANSPORT_NAME, Transport, built_in
 
@@ -39,8 +40,24 @@ _KINDS: dict[Any, str] = {
 }
 _HEADER = re.compile(r"\s*\[\s*([\w.\s\"'-]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\s\"'-]+?)\s*=")
-_TRANSPORT = re.compile(r"^transports\.[^.]+\.")
+_NAMED_KEY = re.compile(r"^(transports|relays)\.[^.]+\.")
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Named:
+    """Tables whose names the operator chooses: ``taken`` can't be one; ``problem`` says what is wrong with one."""
+
+    kind: type
+    built_in: Callable[[], dict[str, Any]]
+    problem: Callable[[Any], str]
+    taken: Collection[str] = ()
+
+
+_NAMED: dict[Any, _Named] = {
+    dict[str, Transport]: _Named(Transport, built_in, transports.problem, NO_PIPES),
+    dict[str, RelayHost]: _Named(RelayHost, dict[str, RelayHost], relays.problem),
+}
 
 
 class ConfigError(Exception):
@@ -136,8 +153,8 @@ class _Reader:
             key = prefix + name
             if name not in hints:
                 self.problem(key, f"unknown{_nearest(key)}")
-            elif hints[name] == dict[str, Transport]:
-                arguments[name] = self._transports(value)
+            elif hints[name] in _NAMED:
+                arguments[name] = self._named(key, value, _NAMED[hints[name]])
             elif not dataclasses.is_dataclass(hints[name]):
                 accepted = self._value(key, value, hints[name])
                 if accepted is not None:
@@ -149,20 +166,21 @@ class _Reader:
                 self.problem(key, f"expected a table, [{key}], not {value!r}")
         return arguments
 
-    def _transports(self, value: Any) -> dict[str, Transport]:
+    def _named(self, section: str, value: Any, named: _Named) -> dict[str, Any]:
         """Those of the file, over those that are there without it."""
-        found = built_in()
+        found = named.built_in()
         if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):  # pyright: ignore[reportUnknownVariableType]
-            self.problem("transports", "expected tables, as in [transports.maildrop]")
+            self.problem(section, f"expected tables, as in [{section}.{next(iter(found), 'name')}]")
             return found
         for name, table in cast("dict[str, dict[str, Any]]", value).items():
-            key = f"transports.{name}"
-            if not TRANSPORT_NAME.fullmatch(name) or name in NO_PIPES:
-                self.problem(key, "no name for a transport: lower case letters, digits, - and _, and none of our own")
+            key = f"{section}.{name}"
+            if not TRANSPORT_NAME.fullmatch(name) or name in named.taken:
+                what = section.removesuffix("s")
+                self.problem(key, f"no name for a {what}: lower case letters, digits, - and _, and none of our own")
                 continue
             known = len(self.problems)
-            made = dataclasses.replace(found.get(name, Transport()), **self.table(Transport, table, f"{key}."))
-            if len(self.problems) == known and (wrong := transports.problem(made)):
+            made = dataclasses.replace(found.get(name, named.kind()), **self.table(named.kind, table, f"{key}."))
+            if len(self.problems) == known and (wrong := named.problem(made)):
                 self.problem(key, wrong)
             found[name] = made
         return found
@@ -176,7 +194,7 @@ class _Reader:
             example = f", as in [{value!r}]" if is_list and isinstance(value, str) else ""
             self.problem(key, f"expected {_KINDS[kind]}{example}, not {_shown(cast('object', value))}")
             return None
-        rule = _TRANSPORT.sub("transports.NAME.", key)
+        rule = _NAMED_KEY.sub(r"\1.NAME.", key)
         wrong = [(item, right) for item in items if rule in CHECKS and (right := CHECKS[rule](item))]
         for item, right in wrong:
             self.problem(key, f"expected {right}, not {_shown(item)}")
@@ -188,8 +206,9 @@ class _Reader:
         """What is only wrong in company."""
         if settings.queue.maximum_wait_seconds < settings.queue.minimum_wait_seconds:
             self.problem("queue.maximum_wait_seconds", "must not be less than queue.minimum_wait_seconds")
-        for key, problem in (*_login_problems(settings), *_ldap_problems(settings), *_list_problems(settings)):
-            self.problem(key, problem)
+        for find in (_login_problems, _ldap_problems, _list_problems, _relay_problems):
+            for key, problem in find(settings):
+                self.problem(key, problem)
 
 
 def _login_problems(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -233,6 +252,19 @@ def _list_problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "dnslists.sites", "count only where a list of [smtp] has 'reject_dnslists', as in client_restrictions"
 
 
+def _relay_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """A sender has one relay, and a relay one login."""
+    of_sender: dict[str, str] = {}
+    of_route = {settings.smtp.relayhost: "smtp.relayhost"} if settings.smtp.relayhost else {}
+    for name, relay in settings.relays.items():
+        if other := of_route.get(relay.route):
+            yield f"relays.{name}.host", f"{other} is there already" + (" for that user" if relay.senders else "")
+        of_route[relay.route] = f"relays.{name}"
+        for sender in relay.senders:
+            if (other := of_sender.setdefault(sender.lower(), name)) != name:
+                yield f"relays.{name}.senders", f"{sender!r} is a sender of relays.{other}, too"
+
+
 def _shown(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -241,8 +273,8 @@ def _shown(value: object) -> str:
 def names(kind: type = Settings, prefix: str = "") -> Iterator[str]:
     """The dotted name of every setting."""
     for name, hint in get_type_hints(kind).items():
-        if hint == dict[str, Transport]:
-            yield from names(Transport, f"{prefix}{name}.NAME.")
+        if hint in _NAMED:
+            yield from names(_NAMED[hint].kind, f"{prefix}{name}.NAME.")
         elif dataclasses.is_dataclass(hint):
             yield from names(cast("type", hint), f"{prefix}{name}.")
         else:

@@ -8,8 +8,10 @@ import re
 from typing import Any, cast, get_type_hints
 
 from posthouse.config import reception as reception_module
+from posthouse.config import relays as relays_module
 from posthouse.config import settings as settings_module
 from posthouse.config import transports as transports_module
+from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import Transport
 
@@ -22,6 +24,8 @@ live in the database.
 
 This page is generated: `posthouse config reference > docs/settings.md`.
 """
+_MODULES = (settings_module, reception_module, transports_module, relays_module)
+_NAMED: dict[Any, type] = {dict[str, Transport]: Transport, dict[str, RelayHost]: RelayHost}
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 
 
@@ -39,8 +43,8 @@ def _tables(kind: type, prefix: str = "") -> dict[type, list[str]]:
     """The tables of the configuration below ``kind``, in order, each with the names it goes by."""
     tables: dict[type, list[str]] = {}
     for name, hint in get_type_hints(kind).items():
-        if hint == dict[str, Transport]:
-            tables.setdefault(Transport, []).append(f"{prefix}{name}.NAME")
+        if hint in _NAMED:
+            tables.setdefault(_NAMED[hint], []).append(f"{prefix}{name}.NAME")
         elif dataclasses.is_dataclass(hint):
             table = cast("type", hint)
             tables.setdefault(table, []).append(prefix + name)
@@ -65,11 +69,7 @@ def _default(value: object) -> str:
 def _attribute_docs() -> dict[tuple[str, str], str]:
     """(class, attribute) to the string that follows the attribute."""
     docs: dict[tuple[str, str], str] = {}
-    source = (
-        inspect.getsource(settings_module)
-        + inspect.getsource(reception_module)
-        + inspect.getsource(transports_module)
-    )
+    source = "".join(map(inspect.getsource, _MODULES))
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue

@@ -7,6 +7,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 from dataclasses import dataclass, field
 
 from posthouse.config.reception import DnsListSites, Greylist, Rates
+from posthouse.config.relays import RelayHost
 from posthouse.config.transports import Local, Transport, built_in
 
 
@@ -375,6 +376,7 @@ class Settings:
     queue: QueuePolicy = field(default_factory=QueuePolicy)
     local: Local = field(default_factory=Local)
     transports: dict[str, Transport] = field(default_factory=built_in)
+    relays: dict[str, RelayHost] = field(default_factory=dict[str, RelayHost])
     log: Log = field(default_factory=Log)
 
     def path(self, relative: str) -> str:

@@ -7,8 +7,8 @@ from posthouse.mailqueue.courier import Courier, Deferred, Failed, Outcome, Rout
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.runtime.log import log
 
-Router = Callable[[str], Awaitable[Route]]
-"""The route of an address. Raises ``Refused`` or ``TryLater``."""
+Router = Callable[[str, str], Awaitable[Route]]
+"""The route of an address, and of mail from a sender to it. Raises ``Refused`` or ``TryLater``."""
 
 
 async def check_routes(
@@ -22,7 +22,7 @@ async def check_routes(
     remaining: list[int] = []
     for place in places:
         try:
-            if await router(message.envelope.recipients[place].address) == route:
+            if await router(message.envelope.recipients[place].address, message.envelope.sender) == route:
                 remaining.append(place)
         except Refused as refusal:
             outcomes[place] = Failed(refusal.reply)

@@ -252,7 +252,7 @@ class Window:
 
     async def _route_or_none(self, message: QueuedMessage, place: int) -> Route | None:
         try:
-            return await self._route(message.envelope.recipients[place].address)
+            return await self._route(message.envelope.recipients[place].address, message.envelope.sender)
         except Exception:  # noqa: BLE001 - the attempt will say, and log, why
             return None
 

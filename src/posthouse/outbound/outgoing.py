@@ -5,6 +5,7 @@ import ipaddress
 from posthouse.base.clock import Clock
 from posthouse.base.errors import TryLater
 from posthouse.config.endpoints import parse_endpoint
+from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.outbound.mtasts import Policies
 from posthouse.outbound.relay import Relay
@@ -29,7 +30,7 @@ def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> S
         resolver,
         own=own_host(settings),
         securing=make_securing(settings, resolver, clock),
-        relay=make_relay(settings),
+        relays=make_relays(settings),
         source_addresses=settings.smtp.source_addresses,
         results=TlsResults(settings.path(TLS_RESULTS), clock),
     )
@@ -41,7 +42,7 @@ async def explain(destination: str, settings: Settings, clock: Clock) -> Ways:
     try:
         # Whoever types this need not be who serves: no file of the server's is written.
         securing = make_securing(settings, resolver, clock, may_write=False)
-        own, relay = own_host(settings), make_relay(settings)
+        own, relay = own_host(settings), make_relays(settings).get(destination)
         return await find_ways(destination, resolver, own=own, securing=securing, relay=relay)
     finally:
         await resolver.close()
@@ -60,21 +61,30 @@ def make_securing(settings: Settings, resolver: Resolver, clock: Clock, *, may_w
     return Securing(opportunistic_tls(), validating=validating, policies=policies)
 
 
-def make_relay(settings: Settings) -> Relay | None:
-    """Raises ``TryLater``."""
+def make_relays(settings: Settings) -> dict[str, Relay]:
+    """All relayhosts by the destination of routes that lead there. Raises ``TryLater``."""
+    relays: dict[str, Relay] = {}
+    for name, host in settings.relays.items():
+        relay = _make_relay(settings, host, f"relays.{name}", f"relays.{name}.")
+        relays[relay.route] = relay
     smtp = settings.smtp
-    if not smtp.relayhost:
-        return None
-    if not smtp.relayhost_user:
-        return Relay(smtp.relayhost)
-    path = settings.path(smtp.relayhost_password_file)
+    if smtp.relayhost:
+        host = RelayHost(smtp.relayhost, (), smtp.relayhost_user, smtp.relayhost_password_file, smtp.relayhost_ca)
+        relays[smtp.relayhost] = _make_relay(settings, host, "relayhost", "smtp.relayhost_")
+    return relays
+
+
+def _make_relay(settings: Settings, host: RelayHost, setting: str, prefix: str) -> Relay:
+    if not host.user:
+        return Relay(host.host, setting=setting, route=host.route)
+    path = settings.path(host.password_file)
     try:
         with open(path, encoding="utf-8") as file:
             password = file.readline().rstrip("\r\n")
-        tls = verifying_tls(settings.path(smtp.relayhost_ca) if smtp.relayhost_ca else "")
+        tls = verifying_tls(settings.path(host.ca) if host.ca else "")
     except (OSError, UnicodeDecodeError) as error:
-        raise TryLater(f"smtp.relayhost_password_file {path}, smtp.relayhost_ca: {error}") from error
-    return Relay(smtp.relayhost, smtp.relayhost_user, password, tls)
+        raise TryLater(f"{prefix}password_file {path}, {prefix}ca: {error}") from error
+    return Relay(host.host, host.user, password, tls, setting, host.route)
 
 
 def own_host(settings: Settings) -> OwnHost:

@@ -1,4 +1,4 @@
-"""The relayhost that takes all our mail: how it is talked to, and logging in there (RFC 4954).
+"""Relayhosts, which take mail for elsewhere: whose, how they are talked to, and logging in there (RFC 4954).
 
 Invariants:
   1. A password leaves only through TLS, or to this very machine.
@@ -8,9 +8,12 @@ Invariants:
 import ipaddress
 import secrets
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from posthouse.base.errors import Reply
+from posthouse.config.relays import RelayHost
+from posthouse.message.address import lookup_key, split, split_extension
 from posthouse.outbound.routing import Target
 from posthouse.outbound.security import Security
 from posthouse.outbound.session import HostUnavailableError, Session
@@ -22,18 +25,24 @@ MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """``destination`` as in ``smtp.relayhost``; ``tls`` verifies its certificate, wherever ``user`` logs in."""
+    """``destination`` as in ``smtp.relayhost``; ``tls`` verifies its certificate, wherever ``user`` logs in.
+
+    ``setting`` is where the configuration has it. ``route``: the destination of routes that lead here; two logins at
+    one host are two routes, with sessions of their own.
+    """
 
     destination: str
     user: str = ""
     password: str = ""
     tls: ssl.SSLContext | None = None
+    setting: str = "relayhost"
+    route: str = ""
 
     def security(self, target: Target) -> Security | None:
         """What this relayhost needs beyond what any host does."""
         if not self.user or _is_loopback(target.address):
             return None
-        return Security("verified", "smtp.relayhost_user logs in there", self.tls, target.host)
+        return Security("verified", f"{self.user} logs in there", self.tls, target.host)
 
     async def log_in(self, session: Session, target: Target) -> None:
         """Raises ``HostUnavailableError``."""
@@ -49,6 +58,23 @@ class Relay:
         reply = await session.authenticate(name, mechanism)
         if not reply.is_success:
             raise _unavailable(target, f"it refuses the login of {self.user}: {reply}")
+
+
+class SenderRelays:
+    """Which relayhost a sender's mail goes to."""
+
+    def __init__(self, relays: Mapping[str, RelayHost], recipient_delimiter: str) -> None:
+        self._routes = {lookup_key(sender): relay.route for relay in relays.values() for sender in relay.senders}
+        self._delimiter = recipient_delimiter
+
+    def route(self, sender: str) -> str:
+        """The ``Relay.route`` for that envelope sender; empty where it has no relayhost of its own."""
+        if not self._routes or not sender:
+            return ""
+        local, domain = split(lookup_key(sender))
+        user, _ = split_extension(local, self._delimiter)
+        keys = (f"{local}@{domain}", f"{user}@{domain}", f"@{domain}")
+        return next((self._routes[key] for key in keys if key in self._routes), "")
 
 
 def _unavailable(target: Target, reason: str) -> HostUnavailableError:

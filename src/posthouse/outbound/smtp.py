@@ -4,7 +4,7 @@ wherever it can be had (RFC 7435)."""
 import asyncio
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from posthouse.base.errors import Refused, Reply
 from posthouse.mailqueue.courier import Outcome
@@ -44,7 +44,7 @@ class SmtpCourier(SessionCourier):
         port: int = 25,
         tls: ssl.SSLContext | None = None,
         securing: Securing | None = None,
-        relay: Relay | None = None,
+        relays: Mapping[str, Relay] | None = None,
         source_addresses: Sequence[str] = (),
         results: TlsResults | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -52,13 +52,14 @@ class SmtpCourier(SessionCourier):
         idle_limit: int = 50,
     ) -> None:
         """``own`` is where MX records must not lead. ``securing`` says how hosts are talked to; without it, it is
-        ``tls`` with whoever has it, and without that everything goes in clear. ``source_addresses``: where our
+        ``tls`` with whoever has it, and without that everything goes in clear. ``relays``: the destinations that
+        are relayhosts. ``source_addresses``: where our
         connections come from, in turn. ``results``: where the fate of TLS is counted."""
         super().__init__(hostname, resolver, timeouts=timeouts, idle_seconds=idle_seconds, idle_limit=idle_limit)
         self._own = own
         self._port = port
         self._securing = securing or Securing(tls)
-        self._relay = relay
+        self._relays = relays or {}
         self._sources = tuple(source_addresses)
         self._results = results
         self._without_bdat: dict[str, None] = {}
@@ -70,14 +71,14 @@ class SmtpCourier(SessionCourier):
             await self._results.close()
 
     async def _open(self, destination: str) -> Session:
+        relay = self._relays.get(destination)
         try:
-            nexthop = parse_nexthop(destination)
+            nexthop = parse_nexthop(relay.destination if relay else destination)
         except ValueError as error:
             raise Refused(Reply(550, "5.1.2", f"No mail goes to {destination!a}"), str(error)) from None
-        if self._relay is not None and destination == self._relay.destination:
+        if relay is not None:
             own = self._own.without_addresses
             targets = await find_targets(nexthop, self._resolver, port=self._port, own=own)
-            relay = self._relay
             return await first_available(targets, lambda target: self._open_relay(target, relay))
         targets = await find_targets(nexthop, self._resolver, port=self._port, own=self._own)
         policy = None if nexthop.is_literal else await self._securing.policy(nexthop.host)

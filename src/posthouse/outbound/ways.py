@@ -29,7 +29,7 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class Ways:
     """All of them in order; or ``trouble``, the reply that would be given. ``found_by``: ``relayhost``,
-    ``next hop`` or ``MX``."""
+    ``relays.NAME``, ``next hop`` or ``MX``."""
 
     destination: str
     found_by: str
@@ -41,20 +41,19 @@ class Ways:
 async def find_ways(
     destination: str, resolver: Resolver, *, own: OwnHost, securing: Securing, relay: Relay | None, port: int = 25
 ) -> Ways:
-    """Never raises for what the DNS says."""
-    is_relay = relay is not None and relay.destination == destination
-    found_by = "relayhost" if is_relay else "MX"
+    """``relay``: where the destination is a relayhost. Never raises for what the DNS says."""
+    found_by = relay.setting if relay else "MX"
     try:
-        nexthop = parse_nexthop(destination)
-        if nexthop.is_literal and not is_relay:
+        nexthop = parse_nexthop(relay.destination if relay else destination)
+        if nexthop.is_literal and not relay:
             found_by = "next hop"
-        targets = await find_targets(nexthop, resolver, port=port, own=own.without_addresses if is_relay else own)
+        targets = await find_targets(nexthop, resolver, port=port, own=own.without_addresses if relay else own)
     except PosthouseError as error:
         return Ways(destination, found_by, "", (), str(error.reply))
     except ValueError as error:
         return Ways(destination, found_by, "", (), str(error))
-    policy = None if is_relay or nexthop.is_literal else await securing.policy(nexthop.host)
-    ways = [await _way(target, nexthop, policy, securing, relay if is_relay else None) for target in targets]
+    policy = None if relay or nexthop.is_literal else await securing.policy(nexthop.host)
+    ways = [await _way(target, nexthop, policy, securing, relay) for target in targets]
     text = f"{policy.mode}, id {policy.id}, for {' '.join(policy.mx)}" if policy else ""
     return Ways(destination, found_by, text, tuple(ways))
 

@@ -22,6 +22,7 @@ from posthouse.mailqueue.courier import Delivered, Outcome, Route
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.address import lookup_key
 from posthouse.message.envelope import Recipient
+from posthouse.outbound.relay import SenderRelays
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.services.delivering import Delivering, as_outcome
 from posthouse.services.outlets import Outlet, Outlets, via
@@ -36,18 +37,20 @@ DELIVERED = Reply(250, "2.1.5", "Delivered to the mailbox")
 class Routes:
     """Which way an address goes, as the directory says now."""
 
-    def __init__(self, directory: Directory, relayhost: str, outlets: Outlets | None = None) -> None:
+    def __init__(self, directory: Directory, settings: Settings, outlets: Outlets | None = None) -> None:
         self._directory = directory
-        self._relayhost = relayhost
-        self._outlets = outlets or Outlets(Settings())
+        self._relayhost = settings.smtp.relayhost
+        self._sender_relays = SenderRelays(settings.relays, settings.smtp.recipient_delimiter)
+        self._outlets = outlets or Outlets(settings)
 
-    async def route(self, address: str) -> Route:
+    async def route(self, address: str, sender: str) -> Route:
         """Raises ``Refused`` or ``TryLater``."""
         match await _destinations(self._directory, self._outlets, address):
             case (ToHost(to, transport, nexthop),) if lookup_key(to) == lookup_key(address):
                 if transport == "lmtp":
                     return Route("lmtp", nexthop)
-                return Route("smtp", nexthop or self._relayhost or _domain(address))
+                relay = nexthop or self._sender_relays.route(sender) or self._relayhost
+                return Route("smtp", relay or _domain(address))
             case (ToPipe(_, transport, nexthop),):
                 return Route("pipe", f"{transport}:{nexthop}")
             case found if any(via(each) and lookup_key(each.address) == lookup_key(address) for each in found):

@@ -80,3 +80,16 @@ def test_why_there_is_no_way_is_told(route, domain, reply):
     code, told = route(f"x@{domain}")
     assert (code, told["ways"]) == (1, [])
     assert told["trouble"].startswith(f"{reply} ")
+
+
+def test_whose_mail_it_is_decides_where_a_sender_has_a_relayhost(tmp_path):
+    configuration = (
+        "[dns]\nservers = ['127.0.0.1:1']\n[relays.isp]\nhost = '[192.0.2.7]:587'\nsenders = ['@example.test']\n"
+    )
+    server = RunningServer(tmp_path, configuration)
+    server.cli("domain", "add", "example.test")
+    text = server.cli("route", "x@d.example", "--from", "alice@example.test").stdout
+    assert "x@d.example by relays.isp of @[192.0.2.7]:587" in text
+    assert "192.0.2.7 [192.0.2.7]:587" in text
+    done = server.cli("route", "x@d.example", "--from", "alice@elsewhere.test", "--json", check=False)
+    assert json.loads(done.stdout)["routes"][0]["destination"] == "d.example"

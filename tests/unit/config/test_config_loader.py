@@ -185,3 +185,40 @@ def test_a_template_may_name_the_domain_in_another_way(tmp_path):
     table = "[auth]\nchain = ['ldap']\n[ldap]\nurls = ['ldap://a']\nuser_dn = "
     for rest in ("'uid={local},dc={domain}'", "'mail={login}'", "'uid={local}'\ndomains = ['example.test']"):
         assert settings(tmp_path, table + rest).ldap.user_dn
+
+
+def test_relays_have_names_of_the_operators_choice(tmp_path):
+    text = (
+        "[relays.isp]\nhost = '[isp.example]:587'\nsenders = ['@a.test']\nuser = 'us'\npassword_file = 'isp.password'"
+    )
+    relay = settings(tmp_path, text).relays["isp"]
+    assert (relay.host, relay.senders, relay.route) == ("[isp.example]:587", ("@a.test",), "us@[isp.example]:587")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[relays]\nhost = 'x'", "1: relays: expected tables, as in [relays.name]"),
+        ("[relays.A]\nhost = 'x'\nsenders = ['@a']", "1: relays.A: no name for a relay"),
+        ("[relays.a]\nsenders = ['@a']", "1: relays.a: host has to say"),
+        ("[relays.a]\nhost = 'x'", "1: relays.a: without senders and without user"),
+        ("[relays.a]\nhost = 'x'\nuser = 'u'", "1: relays.a: user needs password_file"),
+        ("[relays.a]\nhost = 'x'\nsenders = ['a']", "3: relays.a.senders: expected 'user@domain' or '@domain'"),
+        ("[relays.a]\nhost = 'x y'\nsenders = ['@a']", "2: relays.a.host: expected 'host', 'host:port'"),
+        (
+            "[relays.a]\nhost = 'x'\nsenders = ['@a']\n[relays.b]\nhost = 'y'\nsenders = ['@A']",
+            "6: relays.b.senders: '@A' is a sender of relays.a, too",
+        ),
+        (
+            "[smtp]\nrelayhost = 'x'\n[relays.a]\nhost = 'x'\nuser = 'u'\npassword_file = 'p'",
+            "4: relays.a.host: smtp.relayhost is there already",
+        ),
+        (
+            "[relays.a]\nhost = 'x'\nsenders = ['@a']\n[relays.b]\nhost = 'x'\nsenders = ['@b']",
+            "5: relays.b.host: relays.a is there already for that user",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_relay_is_told(tmp_path, text, told):
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith(told)

@@ -74,7 +74,7 @@ class World:
     def left(self):
         return sorted(self.spool.names())
 
-    async def route(self, address):
+    async def route(self, address, _sender):
         route = self.routes.get(address, Route("smtp", address.partition("@")[2]))
         if isinstance(route, Exception):
             raise route

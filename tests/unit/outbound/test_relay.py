@@ -9,8 +9,12 @@ import pytest
 import trustme
 from tests.unit.outbound.test_couriers import BOB, EHLO, PATIENT, Loopback, Server, codes, make_message
 
+from posthouse.base.errors import TryLater
+from posthouse.config.relays import RelayHost
+from posthouse.config.settings import Settings
 from posthouse.mailqueue.courier import Deferred, Delivered
 from posthouse.outbound import relay as relay_module
+from posthouse.outbound.outgoing import make_relays
 from posthouse.outbound.relay import Relay
 from posthouse.outbound.security import opportunistic_tls
 from posthouse.outbound.smtp import SmtpCourier
@@ -26,9 +30,9 @@ def send(tmp_path, server, **options):
             destination = f"[127.0.0.1]:{server.port}"
             client = ssl.create_default_context()
             CA.configure_trust(client)
-            relay = Relay(destination, "us", "secret", client)
+            relays = {destination: Relay(destination, "us", "secret", client)}
             smtp = SmtpCourier(
-                "us.example", Loopback(), relay=relay, tls=opportunistic_tls(), timeouts=PATIENT, **options
+                "us.example", Loopback(), relays=relays, tls=opportunistic_tls(), timeouts=PATIENT, **options
             )
             try:
                 return await smtp.deliver(make_message(tmp_path), [BOB], destination)
@@ -98,3 +102,36 @@ def test_connections_come_from_the_source_address(tmp_path):
             return codes(outcomes), peer
 
     assert asyncio.run(go()) == ([(Delivered, 250)], "127.0.0.3")
+
+
+def test_each_of_two_logins_at_one_host_has_its_own_session(tmp_path):
+    for name in ("anna", "bert"):
+        (tmp_path / name).write_text(f"{name}s secret\n")
+
+    async def go():
+        async with Server(EHLO=WITH_AUTH, AUTH=b"235 welcome\r\n") as server:
+            host = f"[127.0.0.1]:{server.port}"
+            settings = Settings(
+                data_dir=str(tmp_path),
+                relays={name: RelayHost(host, (f"{name}@a.test",), name, name) for name in ("anna", "bert")},
+            )
+            relays = make_relays(settings)
+            assert sorted(relays) == [f"anna@{host}", f"bert@{host}"]
+            smtp = SmtpCourier("us.example", Loopback(), relays=relays, timeouts=PATIENT)
+            try:
+                for name in ("anna", "bert", "anna"):
+                    outcomes = await smtp.deliver(make_message(tmp_path), [BOB], f"{name}@{host}")
+                    assert codes(outcomes) == [(Delivered, 250)]
+            finally:
+                await smtp.close()
+        return [command for command in server.commands if command.startswith("AUTH")]
+
+    said = [b64encode(f"\0{name}\0{name}s secret".encode()).decode() for name in ("anna", "bert")]
+    assert asyncio.run(go()) == [f"AUTH PLAIN {each}" for each in said]
+
+
+def test_a_relays_password_that_cannot_be_read_is_named(tmp_path):
+    relays = {"isp": RelayHost("isp.example", ("@a.test",), "us", "nowhere")}
+    with pytest.raises(TryLater) as caught:
+        make_relays(Settings(data_dir=str(tmp_path), relays=relays))
+    assert "relays.isp.password_file" in caught.value.reason

@@ -8,7 +8,8 @@ import pytest
 
 from posthouse.base.clock import SystemClock
 from posthouse.base.errors import Refused, Reply, TryLater
-from posthouse.config.settings import QueuePolicy, Settings
+from posthouse.config.relays import RelayHost
+from posthouse.config.settings import QueuePolicy, Settings, Smtp
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Actor
 from posthouse.journal.content import Content
@@ -68,7 +69,7 @@ class House:
         placement = Placement(self.directory, self.store, self.spool, self.journal, clock)
         self.reception = Reception("mx.host.test", [], placement, clock, str(self.path / "tmp"))
         couriers = {"local": LocalCourier(self.directory, placement, str(self.path / "tmp")), "smtp": self.elsewhere}
-        routes, policy = Routes(self.directory, ""), QueuePolicy(minimum_wait_seconds=0)
+        routes, policy = Routes(self.directory, settings), QueuePolicy(minimum_wait_seconds=0)
 
         async def report(message, places):
             self.reported += [message.envelope.recipients[place].address for place in places]
@@ -244,7 +245,7 @@ def test_what_is_not_configured_is_told_before_it_is_taken(tmp_path, destination
             with pytest.raises(TryLater, match=said):
                 await house.receive("ops@mx.host.test")
             with pytest.raises(TryLater, match=said):
-                await Routes(house.directory, "").route("ops@mx.host.test")
+                await Routes(house.directory, Settings()).route("ops@mx.host.test", "")
 
     asyncio.run(scenario())
 
@@ -256,11 +257,12 @@ def test_an_address_literal_does_not_lead_to_what_listens_on_this_machine(tmp_pa
     async def main():
         async with House(tmp_path) as house:
             with pytest.raises(Refused, match="back to this machine"):
-                await Routes(house.directory, "").route(f"x@{literal}")
-            assert await Routes(house.directory, "").route("x@[192.0.2.1]") == Route("smtp", "[192.0.2.1]")
-            assert await Routes(house.directory, "[127.0.0.1]:2626").route("x@[192.0.2.1]") == Route(
-                "smtp", "[127.0.0.1]:2626"
+                await Routes(house.directory, Settings()).route(f"x@{literal}", "")
+            assert await Routes(house.directory, Settings()).route("x@[192.0.2.1]", "") == Route(
+                "smtp", "[192.0.2.1]"
             )
+            relayed = Routes(house.directory, Settings(smtp=Smtp(relayhost="[127.0.0.1]:2626")))
+            assert await relayed.route("x@[192.0.2.1]", "") == Route("smtp", "[127.0.0.1]:2626")
 
     asyncio.run(main())
 
@@ -286,3 +288,30 @@ def test_what_is_placed_on_hold_waits_for_its_release_also_where_a_mailbox_is_he
             assert (house.mail_for_bob, house.elsewhere.taken, house.queue) == (1, ["them@elsewhere.test"], [])
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "destination"),
+    [
+        ("anna@a.test", "x@far.test", "anna@[192.0.2.1]:587"),
+        ("Anna+News@A.test", "x@far.test", "anna@[192.0.2.1]:587"),
+        ("bert@a.test", "x@far.test", "@relay.test"),
+        ("carol@b.test", "x@far.test", "[192.0.2.9]"),
+        ("", "x@far.test", "[192.0.2.9]"),
+        ("anna@a.test", "x@routed.test", "[192.0.2.3]"),
+    ],
+)
+def test_mail_goes_to_its_senders_relayhost_unless_a_transport_says_otherwise(tmp_path, sender, to, destination):
+    relays = {
+        "one": RelayHost("[192.0.2.1]:587", ("anna@a.test",), "anna", "file"),
+        "two": RelayHost("relay.test", ("@A.test",)),
+        "three": RelayHost("[192.0.2.3]", (), "us", "file"),
+    }
+
+    async def main():
+        async with House(tmp_path) as house:
+            house.rows("transport", ("routed.test", "smtp:[192.0.2.3]"))
+            routes = Routes(house.directory, Settings(smtp=Smtp(relayhost="[192.0.2.9]"), relays=relays))
+            assert await routes.route(to, sender) == Route("smtp", destination)
+
+    asyncio.run(main())
