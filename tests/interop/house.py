@@ -2,13 +2,15 @@
 
 import imaplib
 import os
+import poplib
 import re
 import smtplib
 import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from tests.running import RunningServer
@@ -18,6 +20,7 @@ T = TypeVar("T")
 PASSWORD = "secret"
 PATIENCE_SECONDS = 30.0
 
+SUBJECT = re.compile(rb"Subject: ([^\r]*)")
 TRACE = re.compile(rb"((?:Return-Path|Delivered-To|Received): [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+")
 
 
@@ -113,3 +116,38 @@ def until(look: Callable[[], T]) -> T:
         assert time.monotonic() < deadline, f"it never came to pass: {look}, {seen!r}"
         time.sleep(0.02)
     return seen
+
+
+def subscriptions(imap: imaplib.IMAP4) -> set[str]:
+    """Names as they are here."""
+    names = {line.decode().rpartition(' "." ')[2].strip('"') for line in imap.lsub()[1]}
+    return {name.removeprefix("INBOX.") for name in names}
+
+
+def uidls(port: int, address: str, password: str = PASSWORD) -> dict[bytes, bytes]:
+    """Unique ids by subject."""
+    with closing(poplib.POP3("127.0.0.1", port, timeout=30)) as pop3:
+        pop3.user(address)
+        pop3.pass_(password)
+        listed = [line.split() for line in pop3.uidl()[1]]
+        found = {SUBJECT.search(b"\r\n".join(pop3.top(int(n), 0)[1]))[1]: uidl for n, uidl in listed}
+        pop3.quit()
+    return found
+
+
+def fetch_and_keep(tmp_path: Path, port: int, address: str) -> int:
+    """How many messages fetchmail downloads that leaves them on the server."""
+    rc, box = tmp_path / "fetchmailrc", tmp_path / "fetched"
+    rc.write_text(
+        f"poll 127.0.0.1 port {port} protocol pop3 uidl auth password\n"
+        f'  user "{address}" password "{PASSWORD}" keep mda "cat >> {box}; echo >> {box}"\n'
+        "  sslproto ''\n"
+    )
+    rc.chmod(0o600)
+    box.write_bytes(b"")
+    command = ["fetchmail", "-f", rc, "-i", tmp_path / "fetchids", "--pidfile", tmp_path / "pid", "--nosyslog"]
+    done = subprocess.run(
+        command, capture_output=True, timeout=60, check=False, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: nothing new
+    return box.read_bytes().count(b"\nSubject: ")

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from tests.databases import new_folder
-from tests.interop.house import PASSWORD, House, mail, until
+from tests.interop.house import PASSWORD, House, fetch_and_keep, mail, subscriptions, uidls, until
 from tests.interop.oldsetup import DOMAIN, OWNER, TABLES, OldSetup
 
 UID = re.compile(rb"UID (\d+)")
@@ -105,6 +105,9 @@ def work_with_it(old: OldSetup) -> None:
     until(lambda: count(old.imap_port, "anna") == MESSAGES)
     with session(old.imap_port, "anna", cram=True) as imap:
         imap.create("Archive.2026")
+        imap.create("Entw&APw-rfe")
+        imap.subscribe("INBOX")
+        imap.subscribe("Entw&APw-rfe")
         imap.select("INBOX")
         imap.store("1", "+FLAGS", r"(\Seen \Flagged)")
         imap.store("2", "+FLAGS", "($Forwarded Holiday)")
@@ -113,11 +116,17 @@ def work_with_it(old: OldSetup) -> None:
         imap.expunge()
 
 
-def test_a_classic_set_up_is_adopted_with_its_passwords_maildirs_and_uids(old):
+def test_a_classic_set_up_is_adopted_with_its_passwords_maildirs_and_uids(old, tmp_path, need):
+    need("fetchmail")
     work_with_it(old)
     before = {name: folders(old.imap_port, name) for name in ("anna", "bert", "dora")}
     tables = old.tables()
     assert len(before["anna"]["INBOX"][1]) == MESSAGES - 1
+    known = uidls(old.pop3_port, f"anna@{DOMAIN}")
+    assert fetch_and_keep(tmp_path, old.pop3_port, f"anna@{DOMAIN}") == MESSAGES - 1
+    with session(old.imap_port, "anna") as imap:
+        subscribed = subscriptions(imap)
+    assert subscribed == {"INBOX", "Entw&APw-rfe"}
 
     folder = new_folder("nobody")
     configuration = (
@@ -137,6 +146,10 @@ def test_a_classic_set_up_is_adopted_with_its_passwords_maildirs_and_uids(old):
 
         after = {name: folders(house.ports["imap"], name) for name in before}
         assert after == before
+        assert uidls(house.ports["pop3"], f"anna@{DOMAIN}") == known
+        assert fetch_and_keep(tmp_path, house.ports["pop3"], f"anna@{DOMAIN}") == 0
+        with session(house.ports["imap"], "anna") as imap:
+            assert subscriptions(imap) == subscribed
         take_part(old, house)
         assert old.tables() == tables
     finally:

@@ -331,7 +331,7 @@ async def _snapshot(view: View) -> Maildrop:
         for uid, size in batch:
             uids.append(uid)
             sizes.append(size)
-    return Maildrop(view.uidvalidity, uids, sizes)
+    return Maildrop(view.uidvalidity, uids, sizes, await view.uidls())
 
 
 _HANDLERS: dict[type[Event], Callable[[Pop3Session, Any], Awaitable[None]]] = {

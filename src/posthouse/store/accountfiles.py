@@ -10,7 +10,7 @@ from posthouse.journal.journal import Journal
 from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.index import Index
 from posthouse.store.keywords import Keywords
-from posthouse.store.layout import INBOX, Folder, canonical_name, folder_of, make_folder
+from posthouse.store.layout import INBOX, Folder, canonical_name, find_folder, make_folder
 
 T = TypeVar("T")
 
@@ -29,8 +29,7 @@ class AccountFiles:
 
     def folder(self, name: str) -> Folder:
         """Where the mailbox is, or would be. Raises BadMailboxName."""
-        directory = folder_of(canonical_name(name))
-        return Folder(f"{self.path}/{directory}" if directory else self.path, directory)
+        return find_folder(self.path, canonical_name(name))
 
     def existing(self, name: str) -> Folder:
         """A mailbox that is there. Raises NoSuchMailbox."""

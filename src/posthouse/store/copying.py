@@ -79,7 +79,7 @@ def _copy(
         if made:
             _sync_contents([f"{target.path}/{copied.path}" for copied in made])
             sync_directory(f"{target.path}/cur")
-            uidlist.append(target.uidlist, [(copied.uid, copied.base) for copied in made])
+            uidlist.append(target.uidlist, [(copied.uid, copied.base, "") for copied in made])
     _record(database, origin, target, box, messages, made)
     quota.add(files.path, total, len(made))
     return Copied(box.uidvalidity, tuple(row.uid for row in messages), tuple(row.uid for row in made))

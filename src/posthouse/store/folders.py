@@ -1,8 +1,8 @@
 """The mailboxes of an account: which there are, making and removing them, subscriptions, special uses. Blocking.
 
 Subscriptions are Dovecot's ``subscriptions`` file, one name a line in modified UTF-7 (its version 2 is read
-too). What CREATE said of a mailbox's use (RFC 6154) is in ``posthouse-special-use``; without that, names that
-clients commonly use for it count.
+too); as long as there is none, Courier's count. What CREATE said of a mailbox's use (RFC 6154) is in
+``posthouse-special-use``; without that, names that clients commonly use for it count.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from posthouse.protocols.imap import mutf7
-from posthouse.store import filename, sync
+from posthouse.store import courier, filename, sync
 from posthouse.store.accountfiles import AccountFiles, is_inbox, is_mailbox
 from posthouse.store.changes import rows
 from posthouse.store.copying import copy
@@ -22,7 +22,6 @@ from posthouse.store.layout import (
     INBOX,
     SEPARATOR,
     canonical_name,
-    folder_of,
     make_folder,
     name_of,
     replace_file,
@@ -48,7 +47,7 @@ SPECIAL_USES = frozenset({"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk
 def mailboxes(files: AccountFiles) -> list[MailboxInfo]:
     """INBOX first, then all others by name, with parents and subscriptions that are no mailboxes."""
     real = {INBOX, *existing_names(files)}
-    subscribed = set(_read_names(_subscriptions(files)))
+    subscribed = set(_names(_subscribed(files)))
     names = real | subscribed
     with_children: set[str] = set()
     for name in list(names):
@@ -69,7 +68,9 @@ def existing_names(files: AccountFiles) -> list[str]:
         entries = os.listdir(files.path)
     except FileNotFoundError:
         return []
-    return [name for entry in entries if (name := name_of(entry)) is not None and is_mailbox(f"{files.path}/{entry}")]
+    return list(
+        {name for entry in entries if (name := name_of(entry)) is not None and is_mailbox(f"{files.path}/{entry}")}
+    )
 
 
 def create(files: AccountFiles, name: str, special_use: str = "") -> None:
@@ -133,9 +134,10 @@ def rename(files: AccountFiles, old: str, new: str) -> None:
             if is_mailbox(files.folder(target).path):
                 raise MailboxExists(target)
         for name, target in moves.items():
-            os.rename(files.folder(name).path, files.folder(target).path)
-            database.execute("DELETE FROM mailbox WHERE folder = ?", (folder_of(target),))
-            database.execute("UPDATE mailbox SET folder = ? WHERE folder = ?", (folder_of(target), folder_of(name)))
+            before, after = files.folder(name), files.folder(target)
+            os.rename(before.path, after.path)
+            database.execute("DELETE FROM mailbox WHERE folder = ?", (after.name,))
+            database.execute("UPDATE mailbox SET folder = ? WHERE folder = ?", (after.name, before.name))
         files.forget_keywords()
     sync_directory(files.path)
     coded = {_coded(name): _coded(target) for name, target in moves.items()}
@@ -144,12 +146,12 @@ def rename(files: AccountFiles, old: str, new: str) -> None:
 
 def subscribe(files: AccountFiles, name: str) -> None:
     coded = _coded(canonical_name(name))
-    _change(_subscriptions(files), lambda lines: {*lines, coded})
+    _change(f"{files.path}/subscriptions", lambda lines: {*lines, coded}, lambda: _subscribed(files))
 
 
 def unsubscribe(files: AccountFiles, name: str) -> None:
     coded = _coded(canonical_name(name))
-    _change(_subscriptions(files), lambda lines: lines - {coded})
+    _change(f"{files.path}/subscriptions", lambda lines: lines - {coded}, lambda: _subscribed(files))
 
 
 def _move_everything(files: AccountFiles, target: str) -> None:
@@ -166,8 +168,9 @@ def _forget_count(files: AccountFiles) -> None:
         os.unlink(f"{files.path}/maildirsize")
 
 
-def _subscriptions(files: AccountFiles) -> str:
-    return f"{files.path}/subscriptions"
+def _subscribed(files: AccountFiles) -> list[str]:
+    path = f"{files.path}/subscriptions"
+    return _lines(path) or ([] if os.path.lexists(path) else list(map(_coded, courier.subscriptions(files.path))))
 
 
 def _uses(files: AccountFiles) -> str:
@@ -198,9 +201,9 @@ def _coded(name: str) -> str:
     return mutf7.encode(name).decode("ascii")
 
 
-def _read_names(path: str) -> list[str]:
+def _names(lines: Iterable[str]) -> list[str]:
     names: list[str] = []
-    for line in _lines(path):
+    for line in lines:
         with contextlib.suppress(ValueError, BadMailboxName):
             names.append(canonical_name(mutf7.decode(line.encode("ascii"))))
     return names
@@ -217,8 +220,9 @@ def _lines(path: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _change(path: str, edit: Callable[[set[str]], set[str]]) -> None:
-    if edit(before := set(_lines(path))) == before:
+def _change(path: str, edit: Callable[[set[str]], set[str]], read: Callable[[], list[str]] | None = None) -> None:
+    lines = read or (lambda: _lines(path))
+    if edit(before := set(lines())) == before:
         return
     with Dotlock(path):
-        replace_file(path, "".join(f"{line}\n" for line in sorted(edit(set(_lines(path))))).encode())
+        replace_file(path, "".join(f"{line}\n" for line in sorted(edit(set(lines())))).encode())

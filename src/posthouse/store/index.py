@@ -22,7 +22,7 @@ from posthouse.runtime.log import log
 from posthouse.store.layout import Stamp
 
 FILE_NAME = "posthouse.index"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 20.0
 
 _SCHEMA = """
@@ -65,6 +65,12 @@ CREATE TABLE cache (
     header BLOB,
     PRIMARY KEY (mailbox, uid)
 ) WITHOUT ROWID;
+CREATE TABLE uidl (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    uidl TEXT NOT NULL,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
 CREATE TABLE field_set (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE);
 CREATE TABLE fields (
     mailbox INTEGER NOT NULL,
@@ -75,6 +81,7 @@ CREATE TABLE fields (
 ) WITHOUT ROWID;
 CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
     DELETE FROM cache WHERE mailbox = old.mailbox AND uid = old.uid;
+    DELETE FROM uidl WHERE mailbox = old.mailbox AND uid = old.uid;
     DELETE FROM fields
         WHERE mailbox = old.mailbox AND uid = old.uid AND field_set IN (SELECT id FROM field_set);
 END;
@@ -283,6 +290,21 @@ def note_uidvalidity(database: sqlite3.Connection, value: int) -> None:
 def add_messages(database: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
     """Rows of mailbox id, uid, flags, modseq, base, place, info, date, stored, size."""
     database.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def add_uidls(database: sqlite3.Connection, box: Mailbox, uidls: dict[int, str]) -> None:
+    """POP3 unique ids that are not made of UIDVALIDITY and UID, by UID."""
+    database.executemany(
+        "INSERT OR REPLACE INTO uidl VALUES (?, ?, ?)", [(box.id, uid, uidl) for uid, uidl in uidls.items()]
+    )
+
+
+def entries(database: sqlite3.Connection, box: Mailbox) -> list[tuple[int, str, str]]:
+    """What the uidlist says of the messages that are there."""
+    return database.execute(
+        "SELECT uid, base, coalesce(uidl, '') FROM message LEFT JOIN uidl USING (mailbox, uid) WHERE mailbox = ?",
+        (box.id,),
+    ).fetchall()
 
 
 def remove_messages(database: sqlite3.Connection, box: Mailbox, uids: list[int]) -> None:

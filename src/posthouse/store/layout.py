@@ -1,7 +1,7 @@
 """Where things lie in a Maildir++ directory.
 
 The account's directory is INBOX; every other mailbox is a directory ``.A.B`` in it, named in modified UTF-7, as
-Courier and Dovecot have it.
+Dovecot and the Courier of before 5.0 have it. What a later Courier named in UTF-8 keeps that name.
 
 Invariants:
   1. A mailbox name stands for one directory name and the other way round; neither leads out of the account.
@@ -37,19 +37,38 @@ def canonical_name(name: str) -> str:
 
 
 def folder_of(name: str) -> str:
-    """The directory of a canonical name, relative to the account; empty for INBOX."""
+    """The directory that a canonical name is given, relative to the account; empty for INBOX."""
     return "" if name == INBOX else SEPARATOR + mutf7.encode(name).decode("ascii")
 
 
 def name_of(folder: str) -> str | None:
     """The mailbox that a directory entry stands for, or None where it is none of ours."""
-    if not folder.startswith(SEPARATOR) or not folder.isascii():
-        return None
+    name = decoded_name(folder[1:]) if folder.startswith(SEPARATOR) else None
+    return None if name == INBOX else name
+
+
+def decoded_name(written: str) -> str | None:
+    """The mailbox whose name is written so: in modified UTF-7 or, as Courier does from 5.0 on, in UTF-8."""
     try:
-        name = mutf7.decode(folder[1:].encode("ascii"))
-        return name if canonical_name(name) == name != INBOX else None
-    except (ValueError, BadMailboxName):
+        name = mutf7.decode(written.encode("ascii"))
+    except ValueError:
+        name = written
+    try:
+        return name if canonical_name(name) == name else None
+    except BadMailboxName:
         return None
+
+
+def find_folder(account: str, name: str) -> "Folder":
+    """Where a canonical name's mailbox is, or would be made."""
+    directory = folder_of(name)
+    if not directory:
+        return Folder(account, "")
+    if directory[1:] != name and not os.path.lexists(f"{account}/{directory}"):
+        as_courier = SEPARATOR + name
+        if os.path.lexists(f"{account}/{as_courier}"):
+            directory = as_courier
+    return Folder(f"{account}/{directory}", directory)
 
 
 def account_path(mail_root: str, maildir: str) -> str:

@@ -17,7 +17,7 @@ from posthouse.store import filename
 from posthouse.store.account import AccountStore
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.delivery import form_of
-from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, folder_of, make_folder
+from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, find_folder, make_folder
 from posthouse.store.mbox import size_bytes
 from posthouse.store.quota import add, parse, room
 from posthouse.store.threads import Threads
@@ -103,15 +103,13 @@ class Store:
     def _prepare(self, maildir: str, folder: str) -> tuple[str, str]:
         account = account_path(self._root, maildir)
         make_folder(Folder(account, ""))
-        directory = folder_of(canonical_name(folder))
-        path = account
-        if directory:
-            path = f"{account}/{directory}"
-            make_folder(Folder(path, directory))
+        found = find_folder(account, canonical_name(folder))
+        if found.name:
+            make_folder(found)
         if len(self._known) >= KNOWN_MAILDIRS:
             self._known.clear()
-        self._known[maildir, folder] = (account, path)
-        return account, path
+        self._known[maildir, folder] = (account, found.path)
+        return account, found.path
 
     def _close_oldest(self) -> None:
         _, oldest = self._used.popitem(last=False)

@@ -33,7 +33,7 @@ import uuid
 from collections.abc import Iterator
 
 from posthouse.base.errors import TryLater
-from posthouse.store import filename, index, uidlist
+from posthouse.store import courier, filename, index, uidlist
 from posthouse.store.dotlock import Dotlock
 from posthouse.store.index import Mailbox
 from posthouse.store.layout import Folder, Stamp
@@ -111,6 +111,7 @@ class _Pass:
         self.started_ns = time.time_ns()
         self.is_unsure = False  # something moved under our hands: look again the next time
         self.adoptable: dict[str, int] = {}  # UIDs of the uidlist that the index doesn't know, by base
+        self.uidls: dict[str, str] = {}  # POP3 unique ids that another program gave, by base
         self.is_first = False  # nobody ever gave UIDs here
         self.has_moved = False
         if box is None or box.stamp.uidlist != self.stamp.uidlist:
@@ -153,14 +154,21 @@ class _Pass:
         listed = uidlist.read(self.folder.uidlist)
         if listed is None:
             return self._restore(box)
-        uidlist.cut_torn_line(self.folder.uidlist, listed.torn_octets)
+        if listed.is_old:
+            entries = [(uid, base, "") for base, uid in listed.uids.items()]
+            guid = uuid.uuid4().hex
+            uidlist.rewrite(self.folder.uidlist, listed.uidvalidity, listed.uidnext, guid, entries)
+        else:
+            uidlist.cut_torn_line(self.folder.uidlist, listed.torn_octets)
         index.note_uidvalidity(self.database, listed.uidvalidity)
         if box is None or box.uidvalidity != listed.uidvalidity:
             box = index.add_mailbox(self.database, self.folder.name, listed.uidvalidity, listed.guid)
             box.first_recent = listed.uidnext
-        known = {base: uid for uid, base in self._rows(box)}
+        self.uidls = listed.uidls
+        rows = index.entries(self.database, box)
+        known = {base: uid for uid, base, _ in rows}
         taken = set(listed.uids.values())
-        lost = [(uid, base) for base, uid in known.items() if base not in listed.uids and uid not in taken]
+        lost = [row for row in rows if row[1] not in listed.uids and row[0] not in taken]
         wrong = {base for base, uid in known.items() if listed.uids.get(base, uid if uid not in taken else 0) != uid}
         self.adoptable = {base: uid for base, uid in listed.uids.items() if uid >= box.uidnext or base in wrong}
         if wrong:
@@ -175,21 +183,33 @@ class _Pass:
     def _restore(self, box: Mailbox | None) -> Mailbox:
         """There is no readable uidlist: it is written from the index, or begins."""
         if box is None:
-            uidvalidity = index.new_uidvalidity(self.database)
-            box = index.add_mailbox(self.database, self.folder.name, uidvalidity, uuid.uuid4().hex)
-            self.is_first = True
-        uidlist.rewrite(self.folder.uidlist, box.uidvalidity, box.uidnext, box.guid, self._rows(box))
+            return self._begin()
+        rows = index.entries(self.database, box)
+        uidlist.rewrite(self.folder.uidlist, box.uidvalidity, box.uidnext, box.guid, rows)
         return box
 
-    def _rows(self, box: Mailbox) -> list[tuple[int, str]]:
-        return self.database.execute("SELECT uid, base FROM message WHERE mailbox = ?", (box.id,)).fetchall()
+    def _begin(self) -> Mailbox:
+        """Nobody has listed UIDs here, or Courier has."""
+        legacy = courier.read(self.folder)
+        if legacy.keywords:
+            courier.name_keywords(self.folder, legacy.keywords)
+        self.uidls = legacy.uidls
+        self.is_first = not legacy.uidvalidity
+        uidvalidity = legacy.uidvalidity or index.new_uidvalidity(self.database)
+        index.note_uidvalidity(self.database, uidvalidity)
+        box = index.add_mailbox(self.database, self.folder.name, uidvalidity, uuid.uuid4().hex)
+        box.uidnext = box.first_recent = legacy.uidnext
+        self.adoptable = legacy.uids
+        entries = [(uid, base, self.uidls.get(base, "")) for base, uid in legacy.uids.items()]
+        uidlist.rewrite(self.folder.uidlist, uidvalidity, box.uidnext, box.guid, entries)
+        return box
 
     def _compact(self) -> None:
         """Rewrites a uidlist that is mostly about messages long gone."""
         octets = os.stat(self.folder.uidlist).st_size
         if octets > COMPACT_OCTETS:
-            rows = self._rows(self.box)
-            if octets > COMPACT_OCTETS + 2 * sum(len(base) + 12 for _, base in rows):
+            rows = index.entries(self.database, self.box)
+            if octets > COMPACT_OCTETS + 2 * sum(len(base) + len(uidl) + 14 for _, base, uidl in rows):
                 box = self.box
                 uidlist.rewrite(self.folder.uidlist, box.uidvalidity, box.uidnext, box.guid, rows)
 
@@ -294,16 +314,19 @@ class _Pass:
             return
         box = self.box
         box.modseq = self.modseq
-        assigned: list[tuple[int, str]] = []
+        assigned: list[uidlist.Entry] = []
+        uidls: dict[int, str] = {}
         rows: list[tuple[object, ...]] = []
         for base, path, state in found:
             uid = self.adoptable.get(base, 0)
             if not uid:
                 uid = box.uidnext + len(assigned)
-                assigned.append((uid, base))
+                assigned.append((uid, base, self.uidls.get(base, "")))
+            if base in self.uidls:
+                uidls[uid] = self.uidls[base]
             rows.append(self._row(uid, base, path, state))
         if self.is_first:  # what another program put into cur/ has been seen
-            is_new = (uid for uid, base in assigned if fresh[base].startswith("new/"))
+            is_new = (uid for uid, base, _ in assigned if fresh[base].startswith("new/"))
             box.first_recent = next(is_new, box.uidnext + len(assigned))
         if assigned:
             box.uidnext += len(assigned)
@@ -311,6 +334,7 @@ class _Pass:
                 raise TryLater(f"{self.folder.path} has no UIDs left")
             uidlist.append(self.folder.uidlist, assigned)
         index.add_messages(self.database, rows)
+        index.add_uidls(self.database, self.box, uidls)
 
     def _regular_files(self, fresh: dict[str, str]) -> list[tuple[str, str, os.stat_result]]:
         found: list[tuple[str, str, os.stat_result]] = []

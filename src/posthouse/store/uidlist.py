@@ -1,7 +1,9 @@
 """``dovecot-uidlist``, version 3: which message has which UID, for good.
 
     3 V<uidvalidity> N<next uid> G<guid of the mailbox>
-    <uid> [<other fields>] :<file name>
+    <uid> [P<POP3 unique id>] [<other fields>] :<file name>
+
+Version 1 (``1 <uidvalidity> <next uid>``, then ``<uid> <file name>``) is read too.
 
 Lines are added at the end; the header's ``N`` is what it was when the file was last rewritten. All changes
 happen under the file's dotlock.
@@ -20,19 +22,26 @@ from posthouse.store import filename
 from posthouse.store.layout import replace_file
 
 LARGEST_UID = 2**32 - 2
-_header = re.compile(rb"3 ([^\r\n]*)\n").match
-_line = re.compile(r"^(\d{1,10}) (?:[^:\n]* )?:([^\n]+)\n", re.MULTILINE)
+Entry = tuple[int, str, str]
+"""UID, base, POP3 unique id; the last is empty for one that is made of UIDVALIDITY and UID."""
+
+_header = re.compile(rb"([13]) ([^\r\n]*)\n").match
+_line = re.compile(r"^(\d{1,10}) ((?:[^: \n][^ \n]* )*):([^\n]+)\n", re.MULTILINE)
+_line_of_version_1 = re.compile(r"^(\d{1,10}) ()([^\n]+)\n", re.MULTILINE)
+is_uidl = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class UidList:
-    """What the file says. ``uids`` is by base; where a base stands twice the last line counts."""
+    """What the file says. ``uids`` and ``uidls`` are by base; where a base stands twice the last line counts."""
 
     uidvalidity: int
     uidnext: int
     guid: str
     uids: dict[str, int]
+    uidls: dict[str, str]
     torn_octets: int  # of a last line that was never completed
+    is_old: bool  # version 1: nothing can be added before it is rewritten
 
 
 def read(path: str) -> UidList | None:
@@ -48,33 +57,42 @@ def read(path: str) -> UidList | None:
     header = _header(data)
     if header is None:
         return None
-    fields = {field[:1]: field[1:] for field in header[1].decode("latin-1").split()}
+    is_old = header[1] == b"1"
+    said = header[2].decode("latin-1").split()
+    fields = dict(zip("VN", said, strict=False)) if is_old else {field[:1]: field[1:] for field in said}
     if not (fields.get("V", "").isdecimal() and 0 < int(fields["V"]) < 2**32):
         return None
     uids: dict[str, int] = {}
+    uidls: dict[str, str] = {}
     last = 0
-    for digits, name in _line.findall(data[header.end() :].decode("utf-8", "surrogateescape")):
+    lines = _line_of_version_1 if is_old else _line
+    for digits, others, name in lines.findall(data[header.end() :].decode("utf-8", "surrogateescape")):
         uid = int(digits)
         if 0 < uid <= LARGEST_UID:
-            uids[filename.split(name)[0]] = uid
+            base = filename.split(name)[0]
+            uids[base] = uid
             last = max(last, uid)
+            if "P" in others and (uidl := _uidl(others)):
+                uidls[base] = uidl
     if len(set(uids.values())) < len(uids):  # one UID cannot be two messages: the last one has it
         uids = {base: uid for uid, base in {uid: base for base, uid in uids.items()}.items()}
     stated = fields.get("N", "")
     uidnext = max(int(stated) if stated.isdecimal() and len(stated) <= 10 else 1, last + 1)
-    return UidList(int(fields["V"]), min(uidnext, LARGEST_UID + 1), fields.get("G", ""), uids, torn)
+    guid = fields.get("G", "")
+    return UidList(int(fields["V"]), min(uidnext, LARGEST_UID + 1), guid, uids, uidls, torn, is_old)
 
 
-def line(uid: int, base: str) -> bytes:
-    return f"{uid} :{base}\n".encode("utf-8", "surrogateescape")
+def line(uid: int, base: str, uidl: str = "") -> bytes:
+    pop3 = f"P{uidl} " if uidl else ""
+    return f"{uid} {pop3}:{base}\n".encode("utf-8", "surrogateescape")
 
 
-def append(path: str, entries: Iterable[tuple[int, str]]) -> None:
+def append(path: str, entries: Iterable[Entry]) -> None:
     """Adds lines, durably."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         with open(handle, "wb", closefd=False) as file:
-            file.writelines(line(uid, base) for uid, base in entries)
+            file.writelines(line(*entry) for entry in entries)
         os.fdatasync(handle)
     finally:
         os.close(handle)
@@ -85,7 +103,12 @@ def cut_torn_line(path: str, octets: int) -> None:
         os.truncate(path, os.stat(path).st_size - octets)
 
 
-def rewrite(path: str, uidvalidity: int, uidnext: int, guid: str, entries: Iterable[tuple[int, str]]) -> None:
+def rewrite(path: str, uidvalidity: int, uidnext: int, guid: str, entries: Iterable[Entry]) -> None:
     """The whole file anew, durably."""
     header = f"3 V{uidvalidity} N{uidnext} G{guid}\n".encode()
-    replace_file(path, header + b"".join(line(uid, base) for uid, base in sorted(entries)))
+    replace_file(path, header + b"".join(line(*entry) for entry in sorted(entries)))
+
+
+def _uidl(fields: str) -> str:
+    found = next((field[1:] for field in fields.split(" ") if field.startswith("P")), "")
+    return found if is_uidl(found) else ""

@@ -179,6 +179,10 @@ class View:
             found.extend(filter(None, batch))
         return found
 
+    async def uidls(self) -> dict[int, str]:
+        """POP3 unique ids, by UID, that another program had given before it was our turn."""
+        return await self._run(_uidls, self._files, self._box)
+
     def on_change(self, callback: Callable[[], None] | None) -> None:
         """Calls back, on the loop, when ``refresh`` may have something to tell; None ends that."""
         for subscription in self._subscriptions:
@@ -327,3 +331,8 @@ class View:
                 index.save_mailbox(database, box)
         self._files.keywords(self._folder)
         return Look(box, changed, present, recent_from)
+
+
+def _uidls(files: AccountFiles, box: Mailbox) -> dict[int, str]:
+    with files.index.reading() as database:
+        return dict(database.execute("SELECT uid, uidl FROM uidl WHERE mailbox = ?", (box.id,)))

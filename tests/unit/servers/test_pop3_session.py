@@ -90,6 +90,9 @@ class Store:
         self.largest_slice = max([self.largest_slice, *map(len, slices)])
         yield found
 
+    async def uidls(self) -> dict[int, str]:
+        return {}
+
     async def store_flags(self, uids: Sequence[int], flags: frozenset[str], mode: str) -> list:
         assert (flags, mode) == ({"\\Deleted"}, "add")
         if self.fails:

@@ -67,7 +67,7 @@ def test_a_uidlist_that_was_torn_or_left_with_holes_is_read(tmp_path):
     assert (listed.uidvalidity, listed.uidnext, listed.guid) == (77, 10, "abc")
     assert listed.uids == {"a": 9, "b": 7, "c": 8}
     uidlist.cut_torn_line(path, listed.torn_octets)
-    uidlist.append(path, [(listed.uidnext, "e")])
+    uidlist.append(path, [(listed.uidnext, "e", "")])
     assert uidlist.read(path).uids["e"] == 10
 
 

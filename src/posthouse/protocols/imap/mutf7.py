@@ -5,10 +5,13 @@ printable ASCII stands for itself, ``&`` is ``&-``, everything else is base64 of
 set, and no two base64 runs touch.
 """
 
+import codecs
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
+# Python loads codecs when they are first asked for: a process that has given up root may find its files closed.
+codecs.lookup("utf-16-be")
 _control = re.compile("[\x00-\x1f\x7f-\x9f]").search
 _outside_ascii = re.compile(r"&|[^\x20-\x7e]+")
 

@@ -1,16 +1,20 @@
 """The maildrop as one session sees it: a snapshot, with marks on what is to be deleted. RFC 1939 §4, §5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Maildrop:
-    """Messages by index from 0: sizes in octets, UIDs ascending, and the mailbox's UIDVALIDITY."""
+    """Messages by index from 0: sizes in octets, UIDs ascending, and the mailbox's UIDVALIDITY.
+
+    ``uidls``: unique ids, by UID, that another program gave and clients may remember.
+    """
 
     uidvalidity: int
     uids: Sequence[int]
     sizes: Sequence[int]
+    uidls: Mapping[int, str] = field(default_factory=dict[int, str])
     deleted: set[int] = field(default_factory=set[int])
     total_bytes: int = field(init=False)
     """Octets of the messages that are not marked as deleted."""
@@ -46,4 +50,5 @@ class Maildrop:
         UID and UIDVALIDITY as Dovecot writes them unless told otherwise (``%08Xu%08Xv``): clients of a host
         that is moved to or from there do not see their mail a second time.
         """
-        return f"{self.uids[index]:08x}{self.uidvalidity:08x}"
+        uid = self.uids[index]
+        return self.uidls.get(uid) or f"{uid:08x}{self.uidvalidity:08x}"
