@@ -1,10 +1,12 @@
-# make run | test | check | bench: each makes the environment it needs first.
+# make run | test | check | bench | chaos: each makes the environment it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+ROUNDS ?= 50
+SEED := $(or $(SEED),$(shell date +%s))
 
-.PHONY: env run test check format bench lock clean
+.PHONY: env run test check format bench chaos lock clean
 
 env: $(VENV)/.made
 
@@ -36,6 +38,10 @@ format: $(VENV)/.made-dev
 
 bench: env
 	$(BIN)/python -m bench
+
+chaos: $(VENV)/.made-dev
+	@echo "make chaos ROUNDS=$(ROUNDS) SEED=$(SEED)"
+	POSTHOUSE_CHAOS_ROUNDS=$(ROUNDS) POSTHOUSE_CHAOS_SEED=$(SEED) $(BIN)/pytest -s -m chaos $(PYTEST_ARGS)
 
 # Newest versions that pyproject.toml allows, written down: then run make check test.
 lock:

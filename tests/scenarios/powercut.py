@@ -45,14 +45,18 @@ class Disk:
         for path, state in self._present():
             self._file(state.st_ino, state.st_size, state.st_mtime_ns)
             self._name(state.st_ino, path)
-            if path.startswith(f"{self.data}/mail/"):
+            if path.startswith((f"{self.data}/mail/", f"{self.data}/queue/messages/")):
                 if os.path.basename(path) in INDEX_FILES:
                     shutil.copy2(path, self._kept(path))
                 else:
-                    os.link(path, self._kept(path))
+                    with contextlib.suppress(FileNotFoundError):  # it has left the queue by now
+                        os.link(path, self._kept(path))
 
-    def cut(self, rng: random.Random) -> None:
-        """The power is off: what comes up again is not all that was there."""
+    def cut(self, rng: random.Random, *, with_queue: bool = False) -> None:
+        """The power is off: what comes up again is not all that was there.
+
+        ``with_queue``: messages that left the queue in this boot may come back too, as no checkpoint was made.
+        """
         self._read_record()
         for path, state in self._present():
             name = os.path.basename(path)
@@ -66,6 +70,8 @@ class Disk:
                 self._lose_name(rng, path, state.st_ino)
         for path, _ in sorted(self.names):
             kept = self._kept(path)
+            if not with_queue and path.startswith(f"{self.data}/queue/"):
+                continue
             was_deleted = kept.exists() and not find_message(path) and os.path.basename(path) not in INDEX_FILES
             if was_deleted and rng.random() < 0.5:  # its unlink never reached the disk
                 os.link(kept, path)

@@ -27,6 +27,7 @@ def machine(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_nothing_acknowledged_is_lost_torn_or_doubled_however_often_everything_is_killed(machine):
     seed = os.environ.get("POSTHOUSE_CHAOS_SEED", "posthouse")

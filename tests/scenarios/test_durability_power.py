@@ -36,6 +36,7 @@ def boot(machine, directory: Path, checkpoint_seconds: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(120 + 15 * CUTS)
 def test_a_power_cut_takes_nothing_that_was_acknowledged_and_no_uid(machine, tmp_path):
     seed = os.environ.get("POSTHOUSE_CHAOS_SEED", "posthouse")
