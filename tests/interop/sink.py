@@ -24,8 +24,10 @@ class Sink(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self) -> None:
+    def __init__(self, offers: tuple[str, ...] = ()) -> None:
+        """``offers``: extensions beside the usual ones."""
         super().__init__(("127.0.0.1", 0), _Session)
+        self.offers = ("sink.example.org", *offers, "PIPELINING", "8BITMIME", "DSN")
         self.port = self.server_address[1]
         self.taken: list[Taken] = []
         self.is_open = False
@@ -54,7 +56,7 @@ class _Session(socketserver.StreamRequestHandler):
             command = line.decode("latin-1").rstrip("\r\n")
             match command[:4].upper():
                 case "EHLO":
-                    self._say("250-sink.example.org\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-DSN\r\n250 SIZE")
+                    self._say("".join(f"250-{line}\r\n" for line in self.server.offers) + "250 SIZE")
                 case "MAIL":
                     sender, recipients = command[10:], []
                     self._say("250 2.1.0 Ok")

@@ -17,7 +17,11 @@ MAILBOXES = ("INBOX", "Archive")
 
 def log_in(port: int, account: str, timeout_seconds: float = 60.0) -> imaplib.IMAP4:
     connection = imaplib.IMAP4("127.0.0.1", port, timeout=timeout_seconds)
-    connection.login(f"{account}@example.test", "secret")
+    try:
+        connection.login(f"{account}@example.test", "secret")
+    except BaseException:
+        connection.shutdown()
+        raise
     return connection
 
 
