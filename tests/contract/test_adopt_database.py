@@ -160,11 +160,11 @@ def test_an_adopted_database_has_our_tables_beside_it_and_nothing_else_changed(o
     seen = old.adopt(dry_run=True)
     assert (seen.made, seen.is_refused) == ((), False)
     done = old.adopt()
-    assert len(done.made) == 7
+    assert len(done.made) == 9
     assert all(table.startswith("posthouse_") for table in done.made)
     assert old.dump() == before
     report = old.look()
-    assert (report.schema, report.advice) == ("0002", "")
+    assert (report.schema, report.advice) == ("0003", "")
     assert kinds(report.findings) == kinds(seen.findings) == kinds(done.findings)
     assert old.adopt().made == ()
     assert [tuple(row) for row in asyncio.run(old.ask("SELECT who, what FROM posthouse_audit"))] == [

@@ -96,7 +96,7 @@ def test_going_back_and_forward_again_ends_where_it_began_and_keeps_the_five_tab
     before = definitions(served)
     move = asyncio.run(adoption.plan_move(settings, "base"))
     assert move.passwords == 1
-    assert [revision for revision, _ in move.steps] == ["0001", "base"]
+    assert [revision for revision, _ in move.steps] == ["0002", "0001", "base"]
     assert ("posthouse_domains", 0) in move.losses
     assert ("posthouse_state", 1) in move.losses
     asyncio.run(adoption.move(settings, "base"))
@@ -113,7 +113,7 @@ def test_a_migration_that_was_interrupted_anywhere_is_finished_by_the_next(serve
     expected.execute(metadata_as_sql(served.dialect))
     statements = 0
     database = served
-    while asyncio.run(interrupted(settings_of(database), "0002", statements)):
+    while asyncio.run(interrupted(settings_of(database), "0003", statements)):
         settings = settings_of(database)
         with pytest.raises(TryLater, match="posthouse db"):
             asyncio.run(checked(settings))
@@ -150,7 +150,7 @@ def test_of_two_who_migrate_at_once_one_is_told_to_wait(served):
 
         async with adoption.opened(settings) as database:
             first = asyncio.create_task(
-                database.transaction(lambda transaction: migrations.migrate(Slow(transaction), "0002", version.FIVE))
+                database.transaction(lambda transaction: migrations.migrate(Slow(transaction), "0003", version.FIVE))
             )
             await is_held.wait()
             with pytest.raises(TryLater, match="somebody else is changing"):
@@ -176,7 +176,7 @@ def test_what_a_start_says_of_a_schema_that_does_not_fit(database, tmp_path):
     asyncio.run(adoption.init(settings))
     asyncio.run(checked(settings))
     asyncio.run(adoption.move(settings, "0001"))
-    assert reason().endswith("has schema 0001, this Posthouse needs 0002: 'posthouse db upgrade'")
+    assert reason().endswith("has schema 0001, this Posthouse needs 0003: 'posthouse db upgrade'")
     asyncio.run(adoption.move(settings, "base"))
     assert "'posthouse db adopt' takes them over" in reason()
     with pytest.raises(Refused, match="there is no schema revision '0815'"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from posthouse.cli import terminal
+from posthouse.cli import limits, sender, terminal
 from posthouse.cli.resolve import outcome
 from posthouse.cli.terminal import Json, actor, printable, with_directory
 from posthouse.directory.directory import Directory
@@ -22,6 +22,8 @@ app_password = terminal.noun("Further passwords of an account, each for one prog
 one_time = terminal.noun("A second factor for the web: codes that an authenticator app shows (TOTP).")
 app.add_typer(app_password, name="app-password")
 app.add_typer(one_time, name="totp")
+app.add_typer(sender.app, name="sender")
+app.command("limits")(limits.account)
 
 PasswordStdin = Annotated[
     bool,

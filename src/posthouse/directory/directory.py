@@ -22,13 +22,22 @@ from posthouse.directory.checked import CheckedDatabase
 from posthouse.directory.database import PLACEHOLDERS, Database, Transaction
 from posthouse.directory.destinations import is_broken
 from posthouse.directory.lookups import BrokenRow, NoAnswer
-from posthouse.directory.model import Account, Actor, Explanation, MapName, Resolution, StoredCredentials, ToMailbox
+from posthouse.directory.model import (
+    Account,
+    Actor,
+    Explanation,
+    MapName,
+    Resolution,
+    SendingLimits,
+    StoredCredentials,
+    ToMailbox,
+)
 from posthouse.directory.queries import Statements
 from posthouse.directory.records import foreign_tables
 from posthouse.directory.resolution import Outcome, Resolver, Rules
 from posthouse.directory.rows import SqlLookups
 from posthouse.directory.sqlite import SCHEME, SqliteDatabase
-from posthouse.message.address import lookup_key
+from posthouse.message.address import lookup_key, split
 from posthouse.runtime.log import log
 
 if TYPE_CHECKING:
@@ -131,10 +140,16 @@ class Directory:
         return self._entry(site.is_disabled, not site.is_disabled)
 
     async def may_send_as(self, login: str, sender: str) -> bool:
-        """Whether mail from ``sender`` may come from this login: it is its address, or leads to its mailbox."""
+        """Whether mail from ``sender`` may come from this login: it is its address, leads to its mailbox, or an
+        operator has said so. Raises ``TryLater``."""
         login = lookup_key(login)
-        if lookup_key(sender) == login:
-            return True
+        return (
+            lookup_key(sender) == login
+            or await self._leads_to(sender, login)
+            or await self._is_granted(login, sender)
+        )
+
+    async def _leads_to(self, sender: str, login: str) -> bool:
         try:
             resolution = await self.resolve(sender)
         except Refused:
@@ -143,6 +158,30 @@ class Directory:
             isinstance(destination, ToMailbox) and destination.account.email.lower() == login
             for destination in resolution.destinations
         )
+
+    async def _is_granted(self, login: str, sender: str) -> bool:
+        granted: frozenset[str] = await self._known((login, "senders"), self._senders)
+        if not granted:
+            return False
+        keys = self.resolver.keys(lookup_key(sender))
+        return not granted.isdisjoint((*keys.addresses(), keys.catchall))
+
+    async def _senders(self, key: tuple[str, str]) -> Entry:
+        found = await self._lookups.senders(key[0])
+        return self._entry(found, bool(found), len(found))
+
+    async def sending_limits(self, login: str) -> tuple[SendingLimits, SendingLimits, SendingLimits]:
+        """What is set for this login, for each login of its domain, and for all of those together.
+
+        Raises ``TryLater``.
+        """
+        return await self._known((lookup_key(login), "limits"), self._limits)
+
+    async def _limits(self, key: tuple[str, str]) -> Entry:
+        domain = split(key[0])[1]
+        names = (key[0], f"@{domain}", domain)
+        found = await self._lookups.limits(names)
+        return self._entry(tuple(found.get(name, SendingLimits()) for name in names), is_positive=True)
 
     # Logging in
 

@@ -64,6 +64,25 @@ class StoredCredentials:
 
 
 @dataclass(frozen=True, slots=True)
+class SendingLimits:
+    """How much may be sent in an hour and in a day. None: as it is one step further out; 0: no limit.
+
+    ``new_recipients`` are addresses that a login has not written to before. ``over_limit``: ``refuse``, ``hold``, or
+    empty as None.
+    """
+
+    messages_per_hour: int | None = None
+    messages_per_day: int | None = None
+    recipients_per_hour: int | None = None
+    recipients_per_day: int | None = None
+    bytes_per_hour: int | None = None
+    bytes_per_day: int | None = None
+    new_recipients_per_hour: int | None = None
+    new_recipients_per_day: int | None = None
+    over_limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ToMailbox:
     """Into an account of this host. ``address`` still has its extension.
 

@@ -37,6 +37,9 @@ class Kind(IntEnum):
     DOMAINS = 5
 
 
+LIMITS = tuple(
+    f"{what}_per_{span}" for what in ("messages", "recipients", "bytes", "new_recipients") for span in ("hour", "day")
+)
 _DOMAINS = (Source("posthouse_domains", "domain", ("enabled",), is_exact=True),)
 
 
@@ -207,6 +210,18 @@ class Statements:
         if self.dialect == "mysql":
             return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY) = CAST({mark} AS BINARY)"
         return f"{column} = {mark}"
+
+    def senders(self) -> str:
+        """What one login may send as beyond its own; its rows: an address."""
+        mark = PLACEHOLDERS[self.dialect](1)
+        return f"SELECT {self.as_text('address')} FROM posthouse_senders WHERE login = {mark} LIMIT {MAX_ROWS}"
+
+    def limits(self) -> str:
+        """The limits of three names; its rows: a name, then the fields of ``SendingLimits``."""
+        mark = _marks(self.dialect)
+        columns = (self.as_text("name"), *LIMITS, self.as_text("over_limit"))
+        marks = ", ".join(mark() for _ in range(3))
+        return f"SELECT {', '.join(columns)} FROM posthouse_limits WHERE name IN ({marks})"
 
     def ids(self, kind: Kind) -> str:
         """The ids of one key's rows; no text where the table has none."""

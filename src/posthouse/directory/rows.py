@@ -17,8 +17,8 @@ from typing import Any, get_args
 from posthouse.base.errors import TryLater
 from posthouse.directory.database import Queries, Row
 from posthouse.directory.lookups import MAX_ROWS, Keys, NoAnswer, Rows, TooManyRows
-from posthouse.directory.model import Account, AppPassword, MapName, StoredCredentials
-from posthouse.directory.queries import Kind, Statements
+from posthouse.directory.model import Account, AppPassword, MapName, SendingLimits, StoredCredentials
+from posthouse.directory.queries import LIMITS, Kind, Statements
 from posthouse.directory.records import account, is_yes, text
 from posthouse.message.address import split
 
@@ -144,6 +144,20 @@ class SqlLookups:
             tuple(_app_password(row) for row in rows if row[0] == 1 and text(row[1]) == email),
         )
 
+    async def senders(self, login: str) -> frozenset[str]:
+        """What a login may send as beyond its own: addresses, ``@domain``. Raises ``NoAnswer``, ``TooManyRows``."""
+        rows = await self._query(self._statements.senders(), (login,)) if _is_text(login) else ()
+        if len(rows) >= MAX_ROWS:
+            raise TooManyRows(f"posthouse_senders has more than {MAX_ROWS - 1} rows for {login}")
+        return frozenset(text(row[0]) for row in rows)
+
+    async def limits(self, names: tuple[str, str, str]) -> Mapping[str, SendingLimits]:
+        """What is set for these names. Raises ``NoAnswer``."""
+        if not all(map(_is_text, names)):
+            return {}
+        rows = await self._query(self._statements.limits(), names)
+        return {text(row[0]): _limits(row) for row in rows}
+
     async def ids(self, table: str, key: str) -> str:
         sql = self._statements.ids(_KINDS[table]) if table in _KINDS else ""
         if not sql or not _is_text(key):
@@ -236,6 +250,10 @@ _NO_DOMAIN = _Domain({}, {}, frozenset())
 def _app_password(row: Sequence[Any]) -> AppPassword:
     number, name, scopes, digest = map(text, row[2:6])
     return AppPassword(int(number), name, frozenset(scopes.split(",")) - {""}, digest)
+
+
+def _limits(row: Row) -> SendingLimits:
+    return SendingLimits(**dict(zip(LIMITS, row[1:], strict=False)), over_limit=text(row[-1]))
 
 
 def _is_text(key: str) -> bool:

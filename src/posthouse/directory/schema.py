@@ -146,6 +146,25 @@ audit = Table(
     Column("source", String(100), nullable=False, server_default=""),  # where it came from: cli, an IP address
     **_OPTIONS,
 )
+senders = Table(
+    "posthouse_senders",
+    metadata,
+    Column("login", _OWN_KEY, primary_key=True),
+    Column("address", _OWN_KEY, primary_key=True),  # what it may send as, too; @domain: every address there
+    **_OPTIONS,
+)
+limits = Table(
+    "posthouse_limits",
+    metadata,
+    Column("name", _OWN_KEY, primary_key=True),  # an account; a domain, all together; @domain: each account of it
+    *(
+        Column(f"{what}_per_{span}", BigInteger)  # NULL: as it is one step further out; 0: no limit
+        for what in ("messages", "recipients", "bytes", "new_recipients")
+        for span in ("hour", "day")
+    ),
+    Column("over_limit", String(16), nullable=False, server_default=""),  # refuse, hold; empty: one step further out
+    **_OPTIONS,
+)
 state = Table(
     "posthouse_state",
     metadata,
@@ -153,7 +172,7 @@ state = Table(
     Column("version", Integer, nullable=False),  # goes up with every change that our tools make
     **_OPTIONS,
 )
-OWN = (credentials, app_passwords, totp, domains, admins, audit, state)
+OWN = (credentials, app_passwords, totp, domains, admins, audit, senders, limits, state)
 
 for _table in FIVE:
     _column = _table.c[KEY_COLUMNS[_table.name]]

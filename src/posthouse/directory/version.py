@@ -17,7 +17,7 @@ from posthouse.config.settings import Database as DatabaseSettings
 from posthouse.config.settings import Lookup, UsersLookup
 from posthouse.directory.database import Database, Dialect, Row
 
-NEEDED = "0002"
+NEEDED = "0003"
 BASE = "base"
 """What the schema is called before the first revision."""
 VERSION_TABLE = "posthouse_alembic"

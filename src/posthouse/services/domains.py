@@ -129,6 +129,7 @@ async def remove(directory: Directory, name: str, *, actor: Actor) -> str:
             raise NotChanged(f"{domain} is not a domain of this host; 'posthouse domain list' shows them")
         await tables.forget_domain_settings(domain)
         await tables.remove_admins(domain)
+        await tables.forget_sending([domain, f"@{domain}"])
         await tables.audit("domain remove", domain)
         return domain
 

@@ -60,8 +60,8 @@ def test_a_database_is_made_checked_and_taken_back_and_forward(posthouse, tmp_pa
     assert code == 0
     assert said.startswith(f"database {path}: made alias, posthouse_admins, ")
     assert posthouse("init") == (0, f"database {path} has everything already\n", "")
-    assert posthouse("check") == (0, f"database  {path}\nschema    0002\n\n0 errors, 0 warnings, 0 notes\n", "")
-    assert posthouse("upgrade") == (0, f"database {path} has schema 0002 already\n", "")
+    assert posthouse("check") == (0, f"database  {path}\nschema    0003\n\n0 errors, 0 warnings, 0 notes\n", "")
+    assert posthouse("upgrade") == (0, f"database {path} has schema 0003 already\n", "")
     code, said, _ = posthouse("downgrade", "base")
     assert code == 1
     assert "posthouse_state is dropped with its 1 row\n" in said
@@ -71,7 +71,7 @@ def test_a_database_is_made_checked_and_taken_back_and_forward(posthouse, tmp_pa
     assert (tmp_path / "posthouse.db.before-0001").exists()
     code, said, _ = posthouse("check")
     assert code == 1
-    assert "has schema 0001, this Posthouse needs 0002: 'posthouse db upgrade'" in said
+    assert "has schema 0001, this Posthouse needs 0003: 'posthouse db upgrade'" in said
     assert posthouse("upgrade")[0] == 0
     code, _, complaint = posthouse("upgrade", "0001")
     assert code == 2

@@ -126,7 +126,7 @@ def test_a_file_of_the_first_release_is_upgraded_without_losing_a_row_and_a_copy
     assert secrets == [("bob@a.test", "scram", "argon"), ("eve@a.test", "scram2", "argon2")]
     assert _all(released, "SELECT who, source FROM posthouse_audit") == [("cli:root", "")]
     assert _all(released, "SELECT * FROM posthouse_state") == [(1, 7)]
-    copy = f"{released}.before-0002"
+    copy = f"{released}.before-0003"
     assert _all(copy, "PRAGMA user_version") == [(1,)]
     assert _all(copy, "SELECT email FROM users") == [("bob@a.test",), ("Eve@A.test",)]
 
@@ -140,7 +140,7 @@ def test_going_back_gives_the_first_release_its_file_back(released):
     found = [row for row in _definitions(released) if row[0] != version.VERSION_TABLE]
     assert _unspaced(found) == _unspaced(definitions)
     version.prepare_file(released)
-    assert _all(released, "PRAGMA user_version") == [(2,)]
+    assert _all(released, "PRAGMA user_version") == [(3,)]
 
 
 def _unspaced(definitions):
@@ -219,19 +219,19 @@ def test_a_file_of_a_newer_program_is_left_alone(path):
 
 
 def test_the_copy_is_readable_for_its_owner_alone_and_replaces_none(released, tmp_path):
-    taken = tmp_path / "posthouse.db.before-0002"
+    taken = tmp_path / "posthouse.db.before-0003"
     taken.symlink_to(tmp_path / "elsewhere")
     version.prepare_file(released)
-    copy = tmp_path / "posthouse.db.before-0002.2"
+    copy = tmp_path / "posthouse.db.before-0003.2"
     assert copy.stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_plan_for_an_unknown_revision_says_which_there_are():
-    with pytest.raises(Refused, match="no schema revision '7': 0001, 0002, or base"):
+    with pytest.raises(Refused, match="no schema revision '7': 0001, 0002, 0003, or base"):
         migrations.plan("mysql", "base", "7")
     with pytest.raises(TryLater, match="newer Posthouse"):
-        migrations.plan("mysql", "0099", "0002")
+        migrations.plan("mysql", "0099", "0003")
 
 
 def test_asking_for_the_version_imports_neither_alembic_nor_sqlalchemy(path):

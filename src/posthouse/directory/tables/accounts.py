@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from posthouse.directory import schema
 from posthouse.directory.model import Account, AppPassword
 from posthouse.directory.records import PAGE_ROWS, START, AccountRow, Cursor, KeptAppPassword, account, text
-from posthouse.directory.tables.base import Rows, chunks, domain_of, now
+from posthouse.directory.tables.base import chunks, domain_of, now
+from posthouse.directory.tables.sending import SendingRows
 from posthouse.message.address import lookup_key
 
 _users = schema.users
@@ -17,7 +18,7 @@ _app_passwords = schema.app_passwords
 _totp = schema.totp
 
 
-class AccountRows(Rows):
+class AccountRows(SendingRows):
     """Accounts are given by their address in lower case, whatever case it has in the table."""
 
     async def account(self, address: str) -> Account | None:
@@ -132,6 +133,7 @@ class AccountRows(Rows):
         for table in (_credentials, _app_passwords, _totp, schema.admins):
             for few in chunks([email.lower() for email in emails]):
                 await self.execute(delete(table).where(table.c.email.in_(few)))
+        await self.forget_sending([email.lower() for email in emails])
 
     async def set_secrets(self, email: str, scram_sha256: str, argon2id: str) -> None:
         """New secrets for an account; the password in ``clear``, if there is one, is no longer valid."""
