@@ -32,8 +32,8 @@ def with_protocol(verb: str, *, tls: bool = False, auth: bool = False, utf8: boo
 
 def received_header(
     *,
-    hello: str,
-    peer: str,
+    hello: str = "",
+    peer: str = "",
     peer_name: str = "",
     hostname: str,
     protocol: str,
@@ -44,9 +44,10 @@ def received_header(
 ) -> bytes:
     """The Received field of a message that we take in.
 
-    ``hello``: the name in HELO, EHLO or LHLO. ``peer``: its IP address, or ``unix``. ``peer_name``: its verified
-    name in the DNS, or empty. ``protocol``: as ``with_protocol`` has it. ``tls``: version and cipher, or empty. The
-    recipient is named only where it is the only one, so that nobody learns of a blind copy (RFC 5321 §7.6).
+    ``hello``: the name in HELO, EHLO or LHLO. ``peer``: its IP address, or ``unix``; empty: nobody is to learn where
+    the message comes from. ``peer_name``: its verified name in the DNS, or empty. ``protocol``: as ``with_protocol``
+    has it. ``tls``: version and cipher, or empty. The recipient is named only where it is the only one, so that
+    nobody learns of a blind copy (RFC 5321 §7.6).
     """
     words = list(_hops(hello, peer, peer_name, hostname, protocol, tls))
     words.append(f"id {_name(trace_id)}")
@@ -61,7 +62,8 @@ def received_header(
 def _hops(hello: str, peer: str, peer_name: str, hostname: str, protocol: str, tls: str) -> tuple[str, ...]:
     """What stays the same from one message of a client to the next."""
     seen = f"{_name(peer_name)} {_peer(peer)}" if peer_name else _peer(peer)
-    words = [f"from {_name(hello)}", f"({seen})", f"by {_name(hostname)}", f"with {_name(protocol)}"]
+    origin = [f"from {_name(hello)}", f"({seen})"] if peer else []
+    words = [*origin, f"by {_name(hostname)}", f"with {_name(protocol)}"]
     if tls:
         words.append(f"(using {printable(tls).translate(_NO_PARENTHESES)})")
     return tuple(words)
