@@ -31,6 +31,9 @@ from posthouse.services.rates import Rates
 from posthouse.services.reception import Reception
 from posthouse.services.restrictions.lists import Restrictions, open_restrictions
 from posthouse.services.secret import host_secret
+from posthouse.services.sending.allowances import Allowances
+from posthouse.services.sending.notices import Notices
+from posthouse.services.sending.usagefile import SENDING_FILE
 from posthouse.services.sources import PasswordSource, TokenSource
 
 IMPLICIT_TLS = frozenset({"submissions", "imaps", "pop3s"})
@@ -51,8 +54,9 @@ async def serve_mail(
         parts(settings, process) as its,
         _logins(its) as login,
         open_restrictions(settings, its.directory) as lists,
+        _allowances(its) as allowances,
     ):
-        sessions = _sessions(its, tls, login, lists, Rates(settings.rates, rate_counters))
+        sessions = _sessions(its, tls, login, lists, allowances, Rates(settings.rates, rate_counters))
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
@@ -105,14 +109,34 @@ async def _logins(its: Parts) -> AsyncIterator[Login]:
         await login.close()
 
 
+@contextlib.asynccontextmanager
+async def _allowances(its: Parts) -> AsyncIterator[Allowances]:
+    """What users may send, in one process."""
+    settings, clock = its.settings, SystemClock()
+    notices = Notices(its.placement, settings.hostname, settings.submission.tell, clock)
+    path = settings.path(SENDING_FILE)
+    allowances = Allowances(its.directory, settings.submission, notices, path, clock)
+    try:
+        yield allowances
+    finally:
+        await allowances.close()
+
+
 def _sessions(
-    its: Parts, tls: Contexts, login: Login, restrictions: Restrictions, rates: Rates
+    its: Parts, tls: Contexts, login: Login, restrictions: Restrictions, allowances: Allowances, rates: Rates
 ) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
     reception = Reception(
-        hostname, settings.smtp.mynetworks, its.placement, SystemClock(), temporary_dir, restrictions
+        hostname,
+        settings.smtp.mynetworks,
+        its.placement,
+        SystemClock(),
+        temporary_dir,
+        restrictions,
+        allowances,
+        hide_client=settings.submission.hide_client,
     )
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:

@@ -12,6 +12,7 @@ from posthouse.cli import (
     domain,
     guard,
     importing,
+    limits,
     queue,
     relocated,
     smtp,
@@ -57,6 +58,7 @@ app.add_typer(importing.app, name="import")
 app.command()(export)
 app.command()(audit)
 app.add_typer(guard.app, name="guard")
+app.add_typer(limits.app, name="limits")
 app.add_typer(queue.app, name="queue")
 app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)

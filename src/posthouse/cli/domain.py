@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from posthouse.cli import terminal
+from posthouse.cli import limits, terminal
 from posthouse.cli.terminal import Json, actor, printable, with_directory
 from posthouse.services import domain_routes, domains, quotas
 
@@ -15,6 +15,7 @@ admin = terminal.noun("Accounts that may administer a domain.")
 app.add_typer(catchall, name="catchall")
 app.add_typer(alias, name="alias")
 app.add_typer(admin, name="admin")
+app.command("limits")(limits.domain)
 
 MaxAccounts = Annotated[str | None, typer.Option(help="How many accounts it may have; none: any number.")]
 DefaultQuota = Annotated[str | None, typer.Option(help="Of new accounts that are given none: 500M; none: no limit.")]

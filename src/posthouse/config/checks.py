@@ -210,6 +210,14 @@ CHECKS: dict[str, Check] = {
     "smtp.recipient_delimiter": _delimiter,
     "smtp.catchall": _choice("after-accounts", "before-accounts"),
     **{f"smtp.{name}_restrictions": _restriction for name in ("client", "helo", "sender", "recipient", "data")},
+    "submission.over_limit": _choice("refuse", "hold"),
+    "submission.tell": _mailbox,
+    **{
+        f"submission.{whose}.{what}_per_{span}": _whole(0, 2**60)
+        for whose in ("account", "domain")
+        for what in ("messages", "recipients", "bytes", "new_recipients")
+        for span in ("hour", "day")
+    },
     "smtp.max_errors": _whole(1, 1000),
     "smtp.soft_error_limit": _whole(0, 1000),
     "smtp.error_wait_seconds": _whole(0, 60),

@@ -10,6 +10,7 @@ from typing import Any, cast, get_type_hints
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
 from posthouse.config import settings as settings_module
+from posthouse.config import submission as submission_module
 from posthouse.config import transports as transports_module
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
@@ -24,7 +25,7 @@ live in the database.
 
 This page is generated: `posthouse config reference > docs/settings.md`.
 """
-_MODULES = (settings_module, reception_module, transports_module, relays_module)
+_MODULES = (settings_module, reception_module, transports_module, relays_module, submission_module)
 _NAMED: dict[Any, type] = {dict[str, Transport]: Transport, dict[str, RelayHost]: RelayHost}
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from posthouse.config.reception import DnsListSites, Greylist, Rates
 from posthouse.config.relays import RelayHost
+from posthouse.config.submission import Submission
 from posthouse.config.transports import Local, Transport, built_in
 
 
@@ -361,6 +362,7 @@ class Settings:
     tls: Tls = field(default_factory=Tls)
     database: Database = field(default_factory=Database)
     smtp: Smtp = field(default_factory=Smtp)
+    submission: Submission = field(default_factory=Submission)
     dns: Dns = field(default_factory=Dns)
     rates: Rates = field(default_factory=Rates)
     dnslists: DnsListSites = field(default_factory=DnsListSites)

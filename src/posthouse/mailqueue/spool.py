@@ -30,6 +30,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from posthouse.base.errors import Reply
 from posthouse.journal.journal import Journal
 from posthouse.journal.operations import Gone, Put
 from posthouse.mailqueue.state import MessageState, RecipientState
@@ -58,12 +59,13 @@ class BusyError(Exception):
 
 class _Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first line of a message file. ``size_bytes`` is what follows it, -1 where it was not known; ``hold``: it
-    came on hold, which counts until there is a state."""
+    came on hold, for the ``reason``; both count until there is a state."""
 
     envelope: Envelope
     arrived: float
     size_bytes: int = -1
     hold: bool = False
+    reason: Reply | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -158,17 +160,18 @@ class Spool:
         now: datetime,
         content_size: int = -1,
         hold: bool = False,
+        reason: Reply | None = None,
     ) -> Put:
         """How the message's file comes into being, for ``Journal.commit`` with the content behind ``header_prefix``.
 
         With ``content_size`` (octets in CRLF form) a file that a power cut left torn is told from a whole one.
-        With ``hold`` it is not attempted until the operator releases it.
+        With ``hold`` it is not attempted until the operator releases it; he is shown the ``reason``.
         Raises ``OSError`` for an envelope that is too long to be read again.
         """
         if not _ID.fullmatch(envelope.trace_id):
             raise ValueError(f"{envelope.trace_id!a} is no trace id")
         size_bytes = len(header_prefix) + content_size if content_size >= 0 else -1
-        head = _encode(_Head(envelope, now.timestamp(), size_bytes, hold))
+        head = _encode(_Head(envelope, now.timestamp(), size_bytes, hold, reason))
         if len(head) >= HEAD_LIMIT:
             raise OSError(errno.EMSGSIZE, f"{len(envelope.recipients)} recipients make too long an envelope")
         return Put(
@@ -291,20 +294,22 @@ class Spool:
             raise CorruptMessageError(f"{size_bytes} octets where there should be {head.size_bytes}")
         if head.envelope.trace_id != name or not head.envelope.recipients:
             raise CorruptMessageError("its envelope is another message's")
-        state = self._load_state(name, len(head.envelope.recipients), hold=head.hold)
+        first = MessageState([RecipientState(reply=head.reason) for _ in head.envelope.recipients], head.hold)
+        state = self._load_state(name, first)
         path = os.path.join(self.messages, name)
         return QueuedMessage(name, head.envelope, head.arrived, size_bytes, state, path, len(line) + 1)
 
-    def _load_state(self, name: str, recipients: int, *, hold: bool) -> MessageState:
+    def _load_state(self, name: str, first: MessageState) -> MessageState:
+        """``first`` is what it is where there is nothing to remember yet."""
         path = self._state_path(name)
         try:
             with open(path, "rb", opener=lambda path, _: os.open(path, _OPEN_FLAGS)) as file:
                 state = _decode_state(file.read(HEAD_LIMIT))
-            if len(state.recipients) == recipients:
+            if len(state.recipients) == len(first.recipients):
                 return state
-            reason = f"{len(state.recipients)} recipients where the message has {recipients}"
+            reason = f"{len(state.recipients)} recipients where the message has {len(first.recipients)}"
         except FileNotFoundError:
-            return MessageState([RecipientState() for _ in range(recipients)], hold)
+            return first
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as failure:
             reason = str(failure)
         except OSError as failure:
@@ -313,7 +318,7 @@ class Spool:
             reason = "not a regular file"
         # Without its state a message is attempted anew: at worst somebody gets it twice.
         self._move_to_corrupt(path, f"{name}.state", reason)
-        return MessageState([RecipientState() for _ in range(recipients)], hold)
+        return first
 
     def _move_to_corrupt(self, path: str, name: str, reason: str) -> None:
         target = os.path.join(self._corrupt, f"{name}.{time.time_ns()}")

@@ -73,16 +73,18 @@ class Placement:
         accepted: Sequence[Accepted],
         *,
         hold: bool = False,
+        reason: Reply | None = None,
         **facts: object,
     ) -> None:
         """Put ``prefix`` and ``content`` where ``accepted`` says; ``envelope.recipients`` is not looked at.
 
-        With ``hold`` all of it waits in the queue until the operator releases it, what is for mailboxes here too.
+        With ``hold`` all of it waits in the queue until the operator releases it, what is for mailboxes here too; he
+        is shown the ``reason``.
         ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or doesn't let us.
         """
         mailboxes, queued = _sort(accepted, may_change_sender=bool(envelope.sender), hold=hold)
         onward = [_onward(envelope, owner, recipients) for owner, recipients in queued.items()]
-        await self._commit(envelope, onward, prefix, content, mailboxes, hold=hold)
+        await self._commit(envelope, onward, prefix, content, mailboxes, hold=hold, reason=reason)
         log.info(
             "held" if hold else "accepted",
             trace=envelope.trace_id,
@@ -120,6 +122,7 @@ class Placement:
         mailboxes: Sequence[ToMailbox],
         *,
         hold: bool,
+        reason: Reply | None,
     ) -> None:
         """All of it, or ``TryLater``. What can be mended is, and tried once more."""
         is_linked, has_looked_again = len(mailboxes) > 1, False
@@ -128,7 +131,7 @@ class Placement:
                 puts = await self._plan_mailboxes(envelope, prefix, content, mailboxes, is_linked)
                 now, size = self.clock.now(), content.size
                 puts += [
-                    self.spool.plan(sent, header_prefix=prefix, now=now, content_size=size, hold=hold)
+                    self.spool.plan(sent, header_prefix=prefix, now=now, content_size=size, hold=hold, reason=reason)
                     for sent in onward
                 ]
                 await self.journal.commit(content, puts)

@@ -18,6 +18,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account, ToHost, ToMailbox
 from posthouse.journal.content import Content
+from posthouse.message.blindcopies import BlindCopies
 from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
@@ -28,6 +29,7 @@ from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
 from posthouse.services.restrictions.facts import Facts
 from posthouse.services.restrictions.lists import Restrictions
+from posthouse.services.sending.allowances import Allowance, Allowances
 from posthouse.store.store import Store
 
 HEAD_BYTES = 64 * 1024
@@ -82,6 +84,10 @@ class Transaction:
     headers: tuple[str, ...] = ()
     """What the restrictions want in front of the message."""
     content: Content | None = None
+    blind_copies: BlindCopies | None = None
+    """Takes Bcc out of what a login sends."""
+    allowance: Allowance | None = None
+    """What the login may still send, where that is limited."""
     trouble: OSError | None = None
     """Why the content can't be stored."""
 
@@ -113,6 +119,9 @@ class Reception:
         clock: Clock,
         temporary_dir: str,
         restrictions: Restrictions | None = None,
+        allowances: Allowances | None = None,
+        *,
+        hide_client: bool = False,
     ) -> None:
         self.hostname = hostname
         self.placement = placement
@@ -121,6 +130,8 @@ class Reception:
         self.clock = clock
         self.temporary_dir = temporary_dir
         self._restrictions = restrictions
+        self._allowances = allowances
+        self._hide_client = hide_client
         self._mynetworks = tuple(mynetworks)
 
     def is_trusted(self, peer: str) -> bool:
@@ -138,11 +149,14 @@ class Reception:
         ret: str = "",
         envid: str = "",
     ) -> Transaction:
-        """MAIL FROM. Raises ``Refused`` when the login may not use this sender."""
+        """MAIL FROM. Raises ``Refused`` when the login may not use this sender, ``TryLater`` when not so much."""
         if client.login and sender and not await self.directory.may_send_as(client.login, sender):
             raise Refused(NOT_YOUR_ADDRESS, f"{client.login} may not send as {sender}")
         envelope = Envelope(sender, (), new_trace_id(), ret, envid, body, smtputf8, client.login)
-        return Transaction(client, envelope, size_bytes)
+        transaction = Transaction(client, envelope, size_bytes)
+        if client.login and self._allowances is not None:
+            transaction.allowance = await self._allowances.begin(client.login, client.peer, size_bytes)
+        return transaction
 
     async def add_recipient(
         self, transaction: Transaction, address: str, notify: frozenset[str] = frozenset(), orcpt: str = ""
@@ -157,6 +171,8 @@ class Reception:
         self.placement.outlets.check(destinations)
         if len(destinations) == 1 and isinstance(destinations[0], ToMailbox):
             await self._check_room(destinations[0].account, transaction.size_bytes)
+        if transaction.allowance is not None and self._allowances is not None:
+            await self._allowances.recipient(transaction.allowance, address)
         # A branch of an alias that leads nowhere is the queue's: its sender gets a report, the others get the mail.
         lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
         recipient = Recipient(address, address, orcpt, notify)
@@ -210,6 +226,7 @@ class Reception:
         transaction.close()
         # The engine refuses messages with a bare CR or LF.
         transaction.content = Content(self.temporary_dir, is_paired=True)
+        transaction.blind_copies = BlindCopies() if transaction.client.login else None
         transaction.trouble = None
 
     def add_content(self, transaction: Transaction, chunk: bytes) -> None:
@@ -218,7 +235,8 @@ class Reception:
         if transaction.trouble is not None:
             return
         try:
-            transaction.content.write(chunk)
+            blind_copies = transaction.blind_copies
+            transaction.content.write(chunk if blind_copies is None else blind_copies.feed(chunk))
         except OSError as error:
             transaction.trouble = error
             transaction.content.close()
@@ -230,15 +248,21 @@ class Reception:
         try:
             if transaction.trouble is not None:
                 raise transaction.trouble
+            if transaction.blind_copies is not None:
+                content.write(transaction.blind_copies.finish())
             content.finish()
         except OSError as error:
             raise not_stored(error) from error
         prefix = self._trace_fields(transaction, content.head(HEAD_BYTES))
         accepted = transaction.accepted
         recipients = [entry.recipient.address for entry in accepted]
-        await self.placement.place(
-            envelope, prefix, content, accepted, peer=client.peer, login=client.login, recipients=recipients
-        )
+        facts = {"peer": client.peer, "login": client.login, "recipients": recipients}
+        if transaction.allowance is None or self._allowances is None:
+            await self.placement.place(envelope, prefix, content, accepted, **facts)
+            return
+        async with self._allowances.taking(transaction.allowance, content.size, recipients) as held:
+            hold = held is not None
+            await self.placement.place(envelope, prefix, content, accepted, hold=hold, reason=held, **facts)
 
     async def _check_room(self, account: Account, size_bytes: int) -> None:
         if not account.quota:
@@ -255,9 +279,10 @@ class Reception:
         protocol = client.with_protocol
         if transaction.envelope.smtputf8:
             protocol = f"UTF8{protocol.removeprefix('E')}"  # RFC 6531 §4.3
+        is_hidden = self._hide_client and bool(client.login)
         prefix = received_header(
             hello=client.helo,
-            peer=client.peer,
+            peer="" if is_hidden else client.peer,
             hostname=self.hostname,
             protocol=protocol,
             trace_id=trace_id,
