@@ -97,7 +97,7 @@ def test_limits_are_set_shown_and_gone_with_what_they_are_for(database):
         assert (await administration.show(directory, settings, "a.test", actor=ROOT))[1].day.messages == 90
         await change(directory, "bob@a.test", {"messages_per_hour": None, "bytes_per_day": None}, "", actor=ROOT)
         assert (await directory.sending_limits("bob@a.test"))[0] == SendingLimits()
-        log = [entry for entry in await all_of(audit.listing(directory, subject="a.test", actor=ROOT))]
+        log = await all_of(audit.listing(directory, subject="a.test", actor=ROOT))
         assert [(entry.what, entry.object) for entry in log[:3]] == [
             ("account limits", "bob@a.test"),
             ("domain limits", "a.test"),
