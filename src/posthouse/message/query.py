@@ -3,7 +3,8 @@
 Invariants:
   1. Trees are frozen and hashable.
   2. Texts are Unicode: whoever builds a tree has decoded the client's charset. Matching ignores case.
-  3. A range is ``(low, high)`` as the client gave it, in either order, ``STAR`` standing for ``*``.
+  3. A range is ``(low, high)`` as the client gave it, in either order, ``STAR`` standing for ``*``; the ranges
+     ``SAVED`` stand for the messages that an earlier search kept.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,9 @@ STAR = 0
 """``*``: the largest number in use. No message has number 0."""
 
 Ranges = tuple[tuple[int, int], ...]
+
+SAVED: Ranges = ((-1, -1),)
+"""``$``: what the last search that was to be kept has found (RFC 5182 §2.1). No message has a negative number."""
 
 
 def resolve_ranges(ranges: Iterable[tuple[int, int]], largest: int) -> Ranges:
@@ -110,6 +114,20 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """Internal date that many seconds ago, or longer (RFC 5032 §2)."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Younger:
+    """Internal date not longer ago than that."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class SentBefore:
     """``Date:`` header earlier than that day; a message without a readable one matches no Sent key."""
 
@@ -161,6 +179,8 @@ Query = (
     | Before
     | On
     | Since
+    | Older
+    | Younger
     | SentBefore
     | SentOn
     | SentSince

@@ -44,10 +44,12 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What sequence numbers and ``*`` mean in the view that is searched."""
+    """What numbers, ``*``, ``$`` and ages mean in the view that is searched, at this moment."""
 
     sequence: Mapping[int, int]  # UID to sequence number
     largest_uid: int
+    saved: frozenset[int] = frozenset()
+    now: float = 0.0
 
 
 def compiled(key: Query, numbers: Numbers) -> Test:
@@ -74,6 +76,8 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
     if isinstance(key, query.Before | query.On | query.Since):
         compare = _COMPARE[type(key)]
         return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))
+    if isinstance(key, query.Older | query.Younger):
+        return _by_age(key, numbers.now)
     if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
         return _by_header(key)
     assert isinstance(key, query.Body | query.Text)
@@ -112,11 +116,21 @@ def _by_number_or_flag(key: query.SequenceSet | query.UidSet | query.HasFlag, nu
             return found
 
         return has_flag
+    if key.ranges == query.SAVED:
+        return lambda message: message.uid in numbers.saved
     if isinstance(key, query.UidSet):
         uids = resolve_ranges(key.ranges, numbers.largest_uid)
         return lambda message: _within(message.uid, uids)
     ranges = resolve_ranges(key.ranges, len(numbers.sequence))
     return lambda message: _within(numbers.sequence[message.uid], ranges)
+
+
+def _by_age(key: query.Older | query.Younger, now: float) -> Test:
+    """RFC 5032 §2."""
+    border = now - key.seconds
+    if isinstance(key, query.Older):
+        return Test(Want.DATE, lambda message: message.entry.date <= border)
+    return Test(Want.DATE, lambda message: message.entry.date >= border)
 
 
 def _within(number: int, ranges: Ranges) -> bool:

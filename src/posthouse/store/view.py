@@ -57,6 +57,8 @@ class View:
         self.name = name
         self.read_only = read_only
         self.recent = 0
+        self.saved: Sequence[int] = []
+        """UIDs, ascending, that a search has found and kept; some may be gone."""
         self.uids: Sequence[int] = array("I")
         self._masks = array("I")
         self._gone: set[int] = set()
@@ -169,7 +171,7 @@ class View:
     async def search(self, query: Query) -> list[int]:
         """The UIDs that match, ascending."""
         sequence = {uid: seq for seq, uid in enumerate(self.uids, 1)}
-        numbers = search.Numbers(sequence, self.uids[-1] if self.uids else 0)
+        numbers = search.Numbers(sequence, self.uids[-1] if self.uids else 0, frozenset(self.saved), time.time())
         test = search.compiled(query, numbers)
         found: list[int] = []
         asked = self.fetch(

@@ -169,11 +169,28 @@ class Expunge(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnOptions:
+    """What RETURN asks for, in upper case (RFC 4731 §3.1).
+
+    ``partial``: the first and the last place in the result, in either order; counted from its end where they are
+    negative (RFC 9394 §3.1).
+    """
+
+    names: frozenset[bytes]
+    partial: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Search(Command):
-    """SEARCH (RFC 3501 §6.4.4)."""
+    """SEARCH (RFC 3501 §6.4.4); without ``returns`` the answer has its old form.
+
+    A ``query`` whose charset is not known here can't be answered.
+    """
 
     uid: bool
     query: Query
+    returns: ReturnOptions | None = None
+    is_charset_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
+from posthouse.protocols.imap.searchreturn import parse_return
 from posthouse.protocols.imap.sequence import parse_sequence_set
 from posthouse.protocols.sasl.credentials import decode_base64
 
@@ -213,7 +214,9 @@ def _uid_expunge(tag: bytes, cursor: Cursor) -> Command:
 
 def _search(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     cursor.space()
-    return commands.Search(tag, uid, parse_search(cursor))
+    returns = parse_return(cursor)
+    program = parse_search(cursor)
+    return commands.Search(tag, uid, program.query, returns, program.is_charset_known)
 
 
 def _fetch(uid: bool, tag: bytes, cursor: Cursor) -> Command:

@@ -2,10 +2,12 @@
 
 Invariants:
   1. Keys nest at most as deep as the cursor allows; the tree has no more nodes than the command has keys.
-  2. Texts are decoded here; a charset that is not known here gets NO [BADCHARSET].
+  2. Texts are decoded here. Those of a charset that is not known here are read as Latin 1, and the program says so:
+     whoever runs it answers NO [BADCHARSET], since that NO has consequences (RFC 5182 §2.1).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -19,6 +21,7 @@ from posthouse.message.query import (
     Header,
     Larger,
     Not,
+    Older,
     On,
     Or,
     Query,
@@ -30,9 +33,10 @@ from posthouse.message.query import (
     Smaller,
     Text,
     UidSet,
+    Younger,
 )
-from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
-from posthouse.protocols.imap.render import no
+from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.render import Completion, no
 from posthouse.protocols.imap.sequence import parse_sequence_set
 
 CHARSETS: Final = {
@@ -46,6 +50,7 @@ CHARSETS: Final = {
     b"GB18030": "gb18030",
     b"BIG5": "big5",
 }
+BAD_CHARSET: Final[Completion] = no("Unknown charset", f"BADCHARSET ({b' '.join(CHARSETS).decode()})")
 
 _SEEN, _RECENT = HasFlag("\\Seen"), HasFlag("\\Recent")
 SIMPLE_KEYS: Final[dict[bytes, Query]] = {
@@ -73,6 +78,7 @@ DATE_KEYS: Final[dict[bytes, Callable[[date], Query]]] = {
     b"SENTSINCE": SentSince,
 }
 SIZE_KEYS: Final[dict[bytes, Callable[[int], Query]]] = {b"LARGER": Larger, b"SMALLER": Smaller}
+AGE_KEYS: Final[dict[bytes, Callable[[int], Query]]] = {b"OLDER": Older, b"YOUNGER": Younger}
 TEXT_KEYS: Final[dict[bytes, Callable[[str], Query]]] = {
     b"BCC": lambda text: Header("Bcc", text),
     b"BODY": Body,
@@ -84,14 +90,27 @@ TEXT_KEYS: Final[dict[bytes, Callable[[str], Query]]] = {
 }
 
 
-def parse_search(cursor: Cursor) -> Query:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to search for; where the charset is not known here, the texts in it are not what was meant."""
+
+    query: Query
+    is_charset_known: bool = True
+
+
+def parse_search(cursor: Cursor) -> Program:
     """``[CHARSET name] key *(SP key)``, all of which must hold."""
-    charset = "utf-8"
-    if cursor.data[cursor.position : cursor.position + 8].upper() == b"CHARSET ":
-        cursor.position += 8
-        charset = _charset(cursor.astring())
-        cursor.space()
-    return _SearchParser(cursor, charset).conjunction()
+    if cursor.data[cursor.position : cursor.position + 8].upper() != b"CHARSET ":
+        return Program(_SearchParser(cursor, "utf-8").conjunction())
+    cursor.position += 8
+    return parse_charset_and_keys(cursor)
+
+
+def parse_charset_and_keys(cursor: Cursor) -> Program:
+    """``charset SP key *(SP key)``, as SORT and THREAD have it (RFC 5256 §5)."""
+    codec = CHARSETS.get(cursor.astring().upper())
+    cursor.space()
+    return Program(_SearchParser(cursor, codec or "latin-1").conjunction(), codec is not None)
 
 
 def _date(cursor: Cursor) -> date:
@@ -102,12 +121,11 @@ def _date(cursor: Cursor) -> date:
     return day
 
 
-def _charset(name: bytes) -> str:
-    codec = CHARSETS.get(name.upper())
-    if codec is None:
-        known = " ".join(charset.decode("ascii") for charset in CHARSETS)
-        raise BadCommandError(no("Unknown charset", f"BADCHARSET ({known})"))
-    return codec
+def _seconds(cursor: Cursor) -> int:
+    seconds = cursor.number()
+    if not seconds:
+        raise syntax_error("Expected a number of seconds")
+    return seconds
 
 
 class _SearchParser:
@@ -133,7 +151,7 @@ class _SearchParser:
                 inner = self.conjunction()
                 cursor.expect(b")")
                 return inner
-            if cursor.data[cursor.position : cursor.position + 1] in b"0123456789*" and not cursor.at_end():
+            if cursor.data[cursor.position : cursor.position + 1] in b"0123456789*$" and not cursor.at_end():
                 return SequenceSet(parse_sequence_set(cursor))
             name = cursor.keyword()
             simple = SIMPLE_KEYS.get(name)
@@ -154,6 +172,8 @@ class _SearchParser:
             return DATE_KEYS[name](_date(cursor))
         if name in SIZE_KEYS:
             return SIZE_KEYS[name](cursor.number())
+        if name in AGE_KEYS:
+            return AGE_KEYS[name](_seconds(cursor))
         return self._other_key(name)
 
     def _other_key(self, name: bytes) -> Query:

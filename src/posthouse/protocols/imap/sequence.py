@@ -1,4 +1,4 @@
-"""Sequence sets: ``2:4,7,12:*`` (RFC 3501 §9).
+"""Sequence sets: ``2:4,7,12:*`` (RFC 3501 §9), and ``$`` for what a search kept (RFC 5182 §2.1).
 
 Invariant: a set stays a list of ranges. ``1:4294967295`` is one pair, never four billion numbers.
 """
@@ -7,14 +7,16 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from posthouse.message.query import STAR, Ranges, resolve_ranges
+from posthouse.message.query import SAVED, STAR, Ranges, resolve_ranges
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 
 _set = re.compile(rb"(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?(?:,(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?)*").match
 
 
 def parse_sequence_set(cursor: Cursor) -> Ranges:
-    """The ranges as given: ``(low, high)`` may be in either order, and either may be STAR."""
+    """The ranges as given: ``(low, high)`` may be in either order, and either may be STAR; SAVED for ``$``."""
+    if cursor.skip(b"$"):
+        return SAVED
     match = _set(cursor.data, cursor.position)
     if match is None:
         raise syntax_error("Expected a message set")

@@ -13,6 +13,9 @@ AFTER_LOGIN: Final = (
     "MOVE",
     "SPECIAL-USE",
     "CREATE-SPECIAL-USE",
+    "ESEARCH",
+    "SEARCHRES",
+    "WITHIN",
 )
 
 # What ENABLE (RFC 5161) can switch on.

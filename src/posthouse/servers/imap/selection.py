@@ -1,10 +1,11 @@
 """The messages that a command's set means, in the mailbox as the client sees it."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from posthouse.message.query import Ranges
+from posthouse.message.query import SAVED, Ranges
 from posthouse.protocols.imap.cursor import BadCommandError
 from posthouse.protocols.imap.render import bad, no
 from posthouse.protocols.imap.sequence import sequence_slices, uid_slices
@@ -33,9 +34,28 @@ class Selection:
 
 def select_messages(view: View, ranges: Ranges, *, uid: bool) -> Selection:
     """Raises BadCommandError for a sequence number that no message has."""
-    slices = uid_slices(ranges, view.uids) if uid else sequence_slices(ranges, len(view.uids))
+    if ranges == SAVED:
+        slices = list(_saved_slices(view.saved, view.uids))
+    else:
+        slices = uid_slices(ranges, view.uids) if uid else sequence_slices(ranges, len(view.uids))
     if slices is None:
         raise BadCommandError(bad("No message has such a sequence number"))
     if slices == [slice(0, len(view.uids))]:
         return Selection(view.uids, slices)
     return Selection([uid for part in slices for uid in view.uids[part]], slices)
+
+
+def _saved_slices(saved: Iterable[int], uids: Sequence[int]) -> Iterator[slice]:
+    """Where those of ``saved`` are that are still there; both ascend."""
+    start = stop = -1
+    for uid in saved:
+        at = bisect_left(uids, uid, lo=max(stop, 0))
+        if at == len(uids) or uids[at] != uid:
+            continue
+        if at != stop:
+            if stop > start:
+                yield slice(start, stop)
+            start = at
+        stop = at + 1
+    if stop > start:
+        yield slice(start, stop)

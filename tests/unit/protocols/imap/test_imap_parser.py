@@ -215,14 +215,6 @@ def test_search_texts_are_decoded_by_their_charset():
     assert search(b'charset iso-8859-1 BODY "\xe4"') == query.Body("ä")
 
 
-def test_an_unknown_charset_is_named_with_the_known_ones():
-    """RFC 3501 §6.4.4."""
-    with pytest.raises(BadCommandError) as refusal:
-        search(b"CHARSET KLINGON ALL")
-    assert refusal.value.completion.status == "NO"
-    assert refusal.value.completion.code.startswith("BADCHARSET (US-ASCII UTF-8")
-
-
 @pytest.mark.parametrize("opening", [b"(", b"NOT ", b"OR ALL "])
 def test_search_keys_nested_too_deeply_are_refused(opening: bytes):
     """Bounded recursion, whatever a client sends."""
@@ -232,3 +224,49 @@ def test_search_keys_nested_too_deeply_are_refused(opening: bytes):
 
 def test_a_password_is_not_in_the_text_form_of_its_command():
     assert "SESAME" not in repr(parse(b"a001 LOGIN SMITH SESAME"))
+
+
+def test_what_a_search_returns_is_read():
+    """RFC 4731 §3.1, RFC 5182 §2.1, RFC 9394 §3.1."""
+    command = parse(b"a UID SEARCH RETURN (MIN COUNT) ALL")
+    assert command == commands.Search(b"a", True, query.All(), commands.ReturnOptions(frozenset({b"MIN", b"COUNT"})))
+    assert parse(b"a SEARCH return () 1").returns == commands.ReturnOptions(frozenset({b"ALL"}))
+    assert parse(b"a SEARCH RETURN (PARTIAL -1:-100 SAVE) 1").returns == commands.ReturnOptions(
+        frozenset({b"PARTIAL", b"SAVE"}), (-1, -100)
+    )
+    assert parse(b'a SEARCH CHARSET KLINGON TEXT "\xff"').is_charset_known is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"RETURN (NONE) ALL",
+        b"RETURN (ALL PARTIAL 1:2) ALL",
+        b"RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL",
+        b"RETURN (PARTIAL -1:2) ALL",
+        b"RETURN (PARTIAL 0:2) ALL",
+        b"RETURN (PARTIAL 1:99999999999) ALL",
+        b"RETURN (MIN",
+        b"RETURN (MIN)",
+        b"OLDER 0",
+        b"YOUNGER -1",
+        b"$,1",
+    ],
+)
+def test_what_no_search_can_return_is_refused(text):
+    with pytest.raises(BadCommandError):
+        parse(b"a SEARCH " + text)
+
+
+def test_the_kept_result_stands_where_a_set_may():
+    """RFC 5182 §2.1."""
+    assert search(b"$ SMALLER 4096") == query.And((query.SequenceSet(query.SAVED), query.Smaller(4096)))
+    assert search(b"UID $") == query.UidSet(query.SAVED)
+    assert parse(b"a UID EXPUNGE $").uids == query.SAVED
+    assert parse(b"a MOVE $ Trash").ranges == query.SAVED
+
+
+def test_ages_are_seconds():
+    """RFC 5032 §2."""
+    assert search(b"UNSEEN YOUNGER 259200") == query.And((query.Not(query.HasFlag("\\Seen")), query.Younger(259200)))
+    assert search(b"OLDER 60") == query.Older(60)

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import Expunge
 from posthouse.protocols.imap.render import Completion, ok
-from posthouse.protocols.imap.sequence import uid_slices
-from posthouse.servers.imap.selection import READ_ONLY
+from posthouse.servers.imap.selection import READ_ONLY, select_messages
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -17,6 +16,6 @@ async def expunge(session: "ImapSession", command: Expunge) -> Completion:
         return READ_ONLY
     uids = None
     if command.uids is not None:
-        uids = [uid for part in uid_slices(command.uids, view.uids) for uid in view.uids[part]]
+        uids = select_messages(view, command.uids, uid=True).uids
     await view.expunge(uids)
     return ok("EXPUNGE completed")

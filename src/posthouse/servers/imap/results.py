@@ -1,0 +1,59 @@
+"""What SEARCH and SORT have found, as the client wants to hear it (RFC 4731, RFC 5182, RFC 5267, RFC 9394)."""
+
+from collections.abc import Sequence
+
+from posthouse.protocols.imap.commands import ReturnOptions
+from posthouse.protocols.imap.render import sequence_set, string
+
+
+def esearch(tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bool) -> bytes:
+    """The ESEARCH response without its ``* ``; ``found`` are numbers or UIDs in the order of the result.
+
+    Empty where nothing was to be said (RFC 5182 §2.1: SAVE alone).
+    """
+    if returns.names == {b"SAVE"}:
+        return b""
+    items = [b"ESEARCH (TAG %b)" % string(tag)]
+    if uid:
+        items.append(b"UID")
+    if found:
+        if b"MIN" in returns.names:
+            items.append(b"MIN %d" % min(found))
+        if b"MAX" in returns.names:
+            items.append(b"MAX %d" % max(found))
+        if b"ALL" in returns.names:
+            items.append(b"ALL %b" % sequence_set(found))
+    if b"COUNT" in returns.names:
+        items.append(b"COUNT %d" % len(found))
+    if returns.partial is not None:
+        numbers = sequence_set(part(found, returns.partial)) or b"NIL"
+        items.append(b"PARTIAL (%d:%d %b)" % (*returns.partial, numbers))
+    return b" ".join(items)
+
+
+def part(found: Sequence[int], wanted: tuple[int, int]) -> Sequence[int]:
+    """The places of the result that PARTIAL names, in the result's order (RFC 9394 §3.1)."""
+    low, high = sorted(wanted)
+    if low > 0:
+        return found[low - 1 : high]
+    count = len(found)
+    return found[max(count + low, 0) : max(count + high + 1, 0)]
+
+
+def kept(returns: ReturnOptions, found: Sequence[int]) -> list[int]:
+    """Of the UIDs found, those that SAVE keeps: all, or only what else was asked for if that is less.
+
+    RFC 5182 §2.1 for MIN and MAX; RFC 9394 for PARTIAL.
+    """
+    if not found:
+        return []
+    if returns.names & {b"ALL", b"COUNT"} or returns.names == {b"SAVE"}:
+        return sorted(found)
+    chosen: set[int] = set()
+    if b"MIN" in returns.names:
+        chosen.add(min(found))
+    if b"MAX" in returns.names:
+        chosen.add(max(found))
+    if returns.partial is not None:
+        chosen.update(part(found, returns.partial))
+    return sorted(chosen)
