@@ -38,6 +38,49 @@ def test_whoever_falls_silent_is_let_go_in_every_state(target):
     assert inbox(target) == []
 
 
+SLOW = [
+    (service, said)
+    for service, said in STATES
+    if service in ("smtp", "lmtp", "submission") and b"STARTTLS" not in said
+]
+
+
+def test_an_octet_now_and_then_keeps_no_session_alive_in_any_state(target):
+    """RFC 5321 §4.5.3.2: what counts is the command, and the message at its rate, not the last octet."""
+    start = time.monotonic()
+    with unharmed(target):
+        clients = [Client(target, service) for service, _ in SLOW]
+        for client, (_, said) in zip(clients, SLOW, strict=True):
+            client.send(said)
+        alive = list(clients)
+        while alive:
+            assert time.monotonic() - start < 5 * SECONDS + 30
+            alive = [client for client in alive if trickles(client)]
+            time.sleep(SECONDS / 10)
+        for client in clients:
+            client.close()
+    assert time.monotonic() - start > SECONDS / 2
+    assert inbox(target) == []
+
+
+def trickles(client) -> bool:
+    """Sends one more octet; whether the server still listens."""
+    try:
+        client.sock.setblocking(False)
+        while client.sock.recv(1000):
+            pass
+        return False
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    try:
+        client.sock.send(b"x")
+        return True
+    except OSError:
+        return False
+
+
 def test_connections_are_reset_in_every_state_without_a_trace(target):
     with unharmed(target):
         for _ in range(5):

@@ -150,7 +150,8 @@ class Smtp:
     """Networks where nobody else's mail host is: MX records that lead there are passed over. They don't bind
     ``relayhost`` nor a next hop in brackets."""
     timeout_seconds: int = 300
-    """How long a silent client is waited for (RFC 5321 §4.5.3.2.7)."""
+    """How long a client may take for a command (RFC 5321 §4.5.3.2.7); for a message one second more for every 1,000
+    octets of it."""
     recipient_delimiter: str = "+"
     """Separates ``user`` from ``ext`` in ``user+ext@domain``; empty turns that off."""
     catchall: str = "after-accounts"

@@ -8,6 +8,7 @@ Invariants:
 """
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -73,10 +74,11 @@ class Connection(asyncio.Protocol):
 
     # The session's side.
 
-    async def read(self) -> bytes | None:
+    async def read(self, until: float = math.inf) -> bytes | None:
         """What has arrived; ``b""`` once the peer has finished, ``None`` when ``wake`` was called.
 
-        Raises ``TimeoutError`` after ``timeout_seconds`` of silence.
+        Raises ``TimeoutError`` after ``timeout_seconds`` of silence, and when nothing is there at ``until`` (the
+        loop's time).
         """
         while not self._buffer:
             if self._woken:
@@ -84,7 +86,7 @@ class Connection(asyncio.Protocol):
                 return None
             if self._eof or self._lost is not None:
                 return b""
-            await self._wait()
+            await self._wait(until)
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()
         self._size = 0
@@ -268,13 +270,13 @@ class Connection(asyncio.Protocol):
 
     # Waiting.
 
-    async def _wait(self) -> None:
-        """Wait for anything to happen; ``TimeoutError`` when nothing does for ``timeout_seconds``.
+    async def _wait(self, until: float = math.inf) -> None:
+        """Wait for anything to happen; ``TimeoutError`` when nothing does for ``timeout_seconds``, or ``until`` then.
 
         One timer serves all waits: it is set again only when it fires before the latest deadline.
         """
         loop = self.loop
-        self._deadline = loop.time() + self.timeout_seconds
+        self._deadline = min(loop.time() + self.timeout_seconds, until)
         if self._timer is None or self._timer.when() > self._deadline:
             if self._timer is not None:
                 self._timer.cancel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from posthouse.base.errors import TEMPORARY_FAILURE, PosthouseError, Refused, Reply, TryLater
+from posthouse.journal.content import Content
 from posthouse.message.trace import with_protocol
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.sasl.exchange import ServerMechanism
@@ -43,6 +44,8 @@ OK = Reply(250, "2.1.0", "Ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is restarting, please try again in a moment")
 TIMED_OUT = Reply(421, "4.4.2", "Timeout: closing connection")
+MINIMUM_RATE = 1000
+"""Octets a second: how fast, on the average, a message has to come that takes longer than the timeout."""
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed: wrong login or password")
 LOGIN_LATER = "4.7.0"
 AUTH_UNAVAILABLE = Reply(454, LOGIN_LATER, "Temporary authentication failure, please try again later")
@@ -73,7 +76,18 @@ class SmtpService:
 class SmtpSession:
     """One client's connection."""
 
-    __slots__ = ("_client", "_connection", "_engine", "_errors", "_mechanism", "_peer", "_service", "_transaction")
+    __slots__ = (
+        "_client",
+        "_connection",
+        "_engine",
+        "_errors",
+        "_mechanism",
+        "_peer",
+        "_pending",
+        "_service",
+        "_transaction",
+        "_until",
+    )
 
     def __init__(self, service: SmtpService, connection: Connection) -> None:
         connection.timeout_seconds = service.timeout_seconds
@@ -92,6 +106,8 @@ class SmtpSession:
         )
         self._mechanism: ServerMechanism | None = None
         self._transaction: Transaction | None = None
+        self._pending: Content | None = None
+        self._until = 0.0
 
     async def run(self, early: bytes = b"") -> None:
         """Serve until the client or the server has had enough. ``early``: what it has said already."""
@@ -135,19 +151,31 @@ class SmtpSession:
         if engine.errors > self._errors >= self._service.door.soft_error_limit:
             await asyncio.sleep(self._service.door.error_wait_seconds)  # who errs often is answered late
         self._errors = engine.errors
-        connection.write(engine.data_to_send())
+        answers = engine.data_to_send()
+        connection.write(answers)
         await connection.drain()
+        self._set_limit(has_answered=bool(answers))
         # A message that is on its way is taken to its end; whoever sends none is told to come again.
         if connection.draining and (self._transaction is None or self._transaction.content is None):
             engine.close(SHUTTING_DOWN)
             return
         try:
-            data = await connection.read()
+            data = await connection.read(self._until)
         except TimeoutError:
             engine.close(TIMED_OUT)
             return
         if data is not None:
+            if self._pending is not None:
+                self._until += len(data) / MINIMUM_RATE
             engine.receive(data)
+
+    def _set_limit(self, *, has_answered: bool) -> None:
+        """Until when the next command, or all of the message, has to be here: a timer for each silence alone could be
+        kept from ringing by an octet now and then. RFC 5321 §4.5.3.2."""
+        content = self._transaction.content if self._transaction is not None else None
+        if content is not self._pending or (content is None and (has_answered or not self._until)):
+            self._pending = content
+            self._until = self._connection.loop.time() + self._service.timeout_seconds
 
     async def _answer(self, event: object) -> None:
         handler = _HANDLERS[type(event)]
