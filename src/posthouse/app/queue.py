@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from posthouse.app.parts import parts
 from posthouse.app.process import DELIVERY_SOCKET, DRAIN_SECONDS, stop_signal
-from posthouse.base.clock import SystemClock
+from posthouse.base.clock import SteadyClock, SystemClock
 from posthouse.config.settings import Settings
 from posthouse.mailqueue.runner import Runner
 from posthouse.outbound.lmtp import LmtpCourier
 from posthouse.outbound.outgoing import make_smtp_courier
+from posthouse.runtime.log import log
 from posthouse.runtime.nameservers import make_resolver
 from posthouse.services.bounces import Bounces
 from posthouse.services.delivering import Delivering, PipeCourier
@@ -23,6 +24,7 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     async with parts(settings, "queue") as its:
         clock = SystemClock()
+        steady = SteadyClock(clock, tell=_tell_of_jump)
         resolver = make_resolver(settings.dns)
         delivering = Delivering(settings, Handover(settings.path(DELIVERY_SOCKET)))
         couriers = {
@@ -34,7 +36,7 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         routes = Routes(its.directory, settings, its.placement.outlets)
         bounces = Bounces(settings.hostname, settings.queue, clock, its.placement.submit)
         runner = Runner(
-            its.spool, its.journal, its.watch, settings.queue, clock, routes.route, couriers, bounces.report
+            its.spool, its.journal, its.watch, settings.queue, steady, routes.route, couriers, bounces.report
         )
         running = loop.create_task(runner.run())
         stopped = loop.create_task(stop.wait())
@@ -46,3 +48,7 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         for courier in (couriers["smtp"], couriers["lmtp"]):
             await courier.close()
         await resolver.close()
+
+
+def _tell_of_jump(seconds: float) -> None:
+    log.warning("clock-jumped", seconds=round(seconds), consequence="the queue follows by and by")

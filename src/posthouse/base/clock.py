@@ -1,8 +1,12 @@
 """The clock, passed in so that what depends on time can be tested without waiting."""
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+JUMP = timedelta(minutes=1)
+"""A difference between two clocks that is told."""
 
 
 class Clock(Protocol):
@@ -17,6 +21,10 @@ class Clock(Protocol):
         ...
 
 
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The time that a machine was suspended for has passed, too."""
+
+
 class SystemClock:
     """The machine's clock."""
 
@@ -24,7 +32,35 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(_SINCE_BOOT)
+
+
+class SteadyClock:
+    """The time of day for lifetimes that are counted in days: where the machine's clock is set forward it goes twice
+    as fast as time until it has caught up, so that nothing ages by more than twice what has passed.
+
+    Back it goes at once: what has arrived since must not be older than it is.
+    """
+
+    def __init__(self, clock: Clock, *, tell: Callable[[float], None] = lambda _: None) -> None:
+        """``tell`` hears of each jump, in seconds, of more than a minute."""
+        self._clock = clock
+        self._tell = tell
+        self._at = clock.monotonic()
+        self._shown = self._wall = clock.now()
+
+    def now(self) -> datetime:
+        wall, at = self._clock.now(), self._clock.monotonic()
+        passed = timedelta(seconds=max(at - self._at, 0.0))
+        jump = wall - self._wall - passed
+        if abs(jump) > JUMP:
+            self._tell(jump.total_seconds())
+        self._shown = min(wall, self._shown + passed * 2)
+        self._wall, self._at = wall, at
+        return self._shown
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
 
 
 class FakeClock:
@@ -40,8 +76,10 @@ class FakeClock:
     def monotonic(self) -> float:
         return self._elapsed
 
-    def advance(self, seconds: float) -> None:
-        from datetime import timedelta
+    def jump(self, seconds: float) -> None:
+        """Set the time of day, as somebody does whose clock is wrong."""
+        self._now += timedelta(seconds=seconds)
 
+    def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._elapsed += seconds

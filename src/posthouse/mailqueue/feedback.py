@@ -65,3 +65,8 @@ class Feedback:
     def free_at(self) -> float:
         """When the next message may start, as far as pause and rate go."""
         return max(self.paused_until, self.not_before)
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so much."""
+        self.paused_until += seconds if self.paused_until else 0.0
+        self.not_before += seconds if self.not_before else 0.0

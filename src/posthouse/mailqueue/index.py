@@ -148,6 +148,19 @@ class Index:
             following = self._db.execute(f"SELECT min(due) {_OTHERS}", others).fetchone()[0]
         return list(names), NEVER if following is None else following
 
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so much."""
+        with self._transaction():
+            for table in ("jobs", "lanes"):
+                self._db.execute(f"UPDATE {table} SET due = due + ? WHERE due < ?", (seconds, NEVER))  # noqa: S608 - ours
+
+    def bring_forward(self, latest: float, now: float) -> None:
+        """What is due later than ``latest`` was planned by another clock, and is due ``now``."""
+        with self._transaction():
+            for table in ("jobs", "lanes"):
+                where = "WHERE due > ? AND due < ?"
+                self._db.execute(f"UPDATE {table} SET due = ? {where}", (now, latest, NEVER))  # noqa: S608 - ours
+
     def missing(self, names: Sequence[str]) -> list[str]:
         """Those of the messages that are not in it."""
         rows = self._db.execute(

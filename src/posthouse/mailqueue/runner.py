@@ -18,7 +18,7 @@ from posthouse.journal.journal import Journal
 from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
 from posthouse.mailqueue.courier import Courier, Deferred, Outcome
 from posthouse.mailqueue.outcomes import record
-from posthouse.mailqueue.schedule import Job, Schedule
+from posthouse.mailqueue.schedule import Job, Schedule, due_at
 from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool
 from posthouse.mailqueue.window import CLOSING, OVERDUE, Window
 from posthouse.runtime.log import log
@@ -96,6 +96,7 @@ class Runner:
         sweeping = asyncio.create_task(self._sweep())
         try:
             while not self._draining:
+                await self._window.follow_clock()
                 self._look_if_due()
                 await self._admit_announced()
                 await self._refill_if_due()
@@ -113,6 +114,7 @@ class Runner:
     async def run_once(self) -> None:
         """Attempt once everything that is due now, and return when that is over."""
         await self._window.open()
+        await self._window.follow_clock()
         await self._look()
         await self._admit_announced()
         while True:
@@ -353,7 +355,7 @@ class Runner:
         """Report what is owed; whether the state is another now."""
         now = self._clock.now().timestamp()
         state = message.state
-        is_due = state.report_after <= now
+        is_due = due_at(state.report_after, now, self._policy) <= now
         if is_due:
             owed = [place for place, recipient in enumerate(state.recipients) if recipient.owed]
             try:

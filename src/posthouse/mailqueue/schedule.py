@@ -44,6 +44,11 @@ def next_attempt(first: float, last: float, attempts: int, policy: QueuePolicy) 
     return min(last + wait, end)
 
 
+def due_at(planned: float, now: float, policy: QueuePolicy) -> float:
+    """When an attempt is due that was planned by what may have been another clock: none is planned that far ahead."""
+    return planned if planned <= now + policy.maximum_wait_seconds else 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One message's recipients (by their place in the envelope) with one route, due together.
@@ -177,6 +182,16 @@ class Schedule:
             return False
         heappush(self._pauses, (feedback.paused_until, self._next_sequence(), job.route))
         return True
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so much: what waits goes on waiting for as long as it would have."""
+        for jobs in self._jobs.values():
+            for job in jobs.values():
+                job.due += seconds
+        self._waiting = [(due + seconds, number, job) for due, number, job in self._waiting]
+        self._pauses = [(due + seconds, number, route) for due, number, route in self._pauses]
+        for feedback in self._feedback.values():
+            feedback.shift(seconds)
 
     # What is known.
 

@@ -18,7 +18,7 @@ from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.attempt import Router
 from posthouse.mailqueue.courier import Route
 from posthouse.mailqueue.index import NEVER, Index, Row
-from posthouse.mailqueue.schedule import Job, Schedule
+from posthouse.mailqueue.schedule import Job, Schedule, due_at
 from posthouse.mailqueue.spool import CorruptMessageError, QueuedMessage, Spool, owner_of
 from posthouse.mailqueue.state import MessageState
 from posthouse.runtime.log import log
@@ -31,6 +31,8 @@ SOON_SECONDS = 1.0
 """What is due later than that is left to the index."""
 REFILL_SECONDS = 0.1
 """How soon what was full is looked at again."""
+SET_BACK_SECONDS = 60.0
+"""By how much a clock has to go back for it to matter."""
 T = TypeVar("T")
 
 CLOSING = Route("", "")
@@ -65,6 +67,7 @@ class Window:
         self._changes: dict[str, list[Row]] = {}
         self._using = asyncio.Lock()
         self._is_open = False
+        self._clock_seen = (clock.now().timestamp(), clock.monotonic())
         self.refill_at = 0.0
         """When the index may have something that is due."""
         self.must_look = True
@@ -76,6 +79,8 @@ class Window:
         if not self._is_open:
             await asyncio.to_thread(self._index.open)
             self._is_open = True
+            now = self._clock.now().timestamp()
+            await self._ask(lambda: self._index.bring_forward(now + self._policy.maximum_wait_seconds, now), None)
 
     async def close(self) -> None:
         if self._is_open:
@@ -132,6 +137,17 @@ class Window:
         """Schedule the next attempts for those of these recipients that need one."""
         for route, group, due in await self._groups(message, places):
             self._schedule.put(message.id, route, frozenset(group), due, owner_of(message))
+
+    async def follow_clock(self) -> None:
+        """Where it was set back, what waits goes on waiting for as long as it would have."""
+        (seen, at), now, elapsed = self._clock_seen, self._clock.now().timestamp(), self._clock.monotonic()
+        self._clock_seen = (now, elapsed)
+        change = now - seen - (elapsed - at)
+        if change < -SET_BACK_SECONDS:
+            await self.flush()
+            self._schedule.shift(change)
+            self.refill_at += change
+            await self._ask(lambda: self._index.shift(change), None)
 
     # What goes.
 
@@ -211,7 +227,7 @@ class Window:
             groups.append((CLOSING, (), 0.0))
         elif not state.hold:
             if any(recipient.owed for recipient in state.recipients):
-                groups.append((CLOSING, (), state.report_after))
+                groups.append((CLOSING, (), due_at(state.report_after, now, self._policy)))
             groups += await self._groups(message, range(len(state.recipients)))
         if self._is_held(message.id):
             return
@@ -243,10 +259,12 @@ class Window:
             state = message.state.recipients[place]
             if state.is_pending:
                 route = await self._route_or_none(message, place) or UNROUTED
-                is_overdue = overdue_at <= now < self._schedule.paused_until(route) and state.next_attempt <= now
+                is_due = due_at(state.next_attempt, now, self._policy) <= now
+                is_overdue = is_due and overdue_at <= now < self._schedule.paused_until(route)
                 together[OVERDUE if is_overdue else route].append(place)
+        planned = [recipient.next_attempt for recipient in message.state.recipients]
         return [
-            (route, group, min([message.state.recipients[place].next_attempt for place in group]))
+            (route, group, min([due_at(planned[place], now, self._policy) for place in group]))
             for route, group in together.items()
         ]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from posthouse.base.clock import FakeClock
+from posthouse.base.clock import FakeClock, SteadyClock
 from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.content import Content
@@ -491,4 +491,58 @@ def test_a_drain_breaks_off_what_takes_too_long_and_loses_nothing(world):
     world.answers.clear()
     world.new_runner()
     world.run()
+    assert world.left() == []
+
+
+DAYS = 86_400.0
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_clock_that_is_set_back_by_days_keeps_no_mail_waiting_for_days(world, restarts):
+    world.answers["bob@example.org"] = Deferred(LATER)
+    world.enqueue("bob@example.org")
+    for _ in range(5):
+        world.later(4000)
+    tries = len(world.attempts)
+    world.clock.jump(-3 * DAYS)
+    if restarts:
+        world.new_runner()
+    world.run()
+    world.later(4001)
+    assert len(world.attempts) > tries
+    world.answers.clear()
+    world.later(4001)
+    assert world.left() == []
+    assert "failed" not in [owed for report in world.reports for _, owed in report]
+
+
+def test_a_clock_that_is_set_forward_by_days_gives_nothing_up(world):
+    machine = world.clock
+    world.clock = SteadyClock(machine)
+    world.new_runner()
+    world.answers["bob@example.org"] = Deferred(LATER)
+    world.enqueue("bob@example.org")
+    for jump in (10 * DAYS, 0, 0, -10 * DAYS, 0, 0):
+        machine.jump(jump)
+        for _ in range(3):
+            machine.advance(2000)
+            world.run()
+    assert world.left() == ["m1"]
+    assert "failed" not in [owed for report in world.reports for _, owed in report]
+    assert len(world.attempts) > 5
+    world.answers.clear()
+    machine.advance(8000)
+    world.run()
+    assert world.left() == []
+
+
+def test_a_pause_is_no_longer_for_a_clock_that_was_set_back(world):
+    world.answers["bob@example.org"] = Deferred(Reply(421, "4.4.2", "Go away"), unreachable=True)
+    world.enqueue("bob@example.org")
+    world.run()
+    world.answers.clear()
+    world.clock.jump(-3 * DAYS)
+    world.run()
+    assert len(world.attempts) == 1
+    world.later(600)
     assert world.left() == []
