@@ -33,7 +33,7 @@ def with_protocol(verb: str, *, tls: bool = False, auth: bool = False, utf8: boo
 def received_header(
     *,
     hello: str = "",
-    peer: str = "",
+    peer: str | None = None,
     peer_name: str = "",
     hostname: str,
     protocol: str,
@@ -44,7 +44,7 @@ def received_header(
 ) -> bytes:
     """The Received field of a message that we take in.
 
-    ``hello``: the name in HELO, EHLO or LHLO. ``peer``: its IP address, or ``unix``; empty: nobody is to learn where
+    ``hello``: the name in HELO, EHLO or LHLO. ``peer``: its IP address, or ``unix``; None: nobody is to learn where
     the message comes from. ``peer_name``: its verified name in the DNS, or empty. ``protocol``: as ``with_protocol``
     has it. ``tls``: version and cipher, or empty. The recipient is named only where it is the only one, so that
     nobody learns of a blind copy (RFC 5321 §7.6).
@@ -59,11 +59,13 @@ def received_header(
 
 
 @lru_cache(maxsize=1024)
-def _hops(hello: str, peer: str, peer_name: str, hostname: str, protocol: str, tls: str) -> tuple[str, ...]:
+def _hops(hello: str, peer: str | None, peer_name: str, hostname: str, protocol: str, tls: str) -> tuple[str, ...]:
     """What stays the same from one message of a client to the next."""
-    seen = f"{_name(peer_name)} {_peer(peer)}" if peer_name else _peer(peer)
-    origin = [f"from {_name(hello)}", f"({seen})"] if peer else []
-    words = [*origin, f"by {_name(hostname)}", f"with {_name(protocol)}"]
+    words: list[str] = []
+    if peer is not None:
+        seen = f"{_name(peer_name)} {_peer(peer)}" if peer_name else _peer(peer)
+        words = [f"from {_name(hello)}", f"({seen})"]
+    words += [f"by {_name(hostname)}", f"with {_name(protocol)}"]
     if tls:
         words.append(f"(using {printable(tls).translate(_NO_PARENTHESES)})")
     return tuple(words)

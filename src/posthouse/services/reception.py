@@ -282,7 +282,7 @@ class Reception:
         is_hidden = self._hide_client and bool(client.login)
         prefix = received_header(
             hello=client.helo,
-            peer="" if is_hidden else client.peer,
+            peer=None if is_hidden else client.peer,
             hostname=self.hostname,
             protocol=protocol,
             trace_id=trace_id,
