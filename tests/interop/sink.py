@@ -19,7 +19,7 @@ class Taken:
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """Listens on a free port of 127.0.0.1; ``taken`` is what it has got."""
+    """Listens on a free port of 127.0.0.1; ``taken`` is what it has got, ``asked`` every recipient."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -30,6 +30,7 @@ class Sink(socketserver.ThreadingTCPServer):
         self.offers = ("sink.example.org", *offers, "PIPELINING", "8BITMIME", "DSN")
         self.port = self.server_address[1]
         self.taken: list[Taken] = []
+        self.asked: list[str] = []
         self.is_open = False
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -61,6 +62,7 @@ class _Session(socketserver.StreamRequestHandler):
                     sender, recipients = command[10:], []
                     self._say("250 2.1.0 Ok")
                 case "RCPT":
+                    self.server.asked.append(command[8:].split()[0])
                     reply = self._decide(command[8:])
                     recipients += [command[8:]] if reply.startswith("2") else []
                     self._say(reply)

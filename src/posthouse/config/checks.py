@@ -234,6 +234,12 @@ CHECKS: dict[str, Check] = {
     "dnslists.sites": _weighted_list,
     "dnslists.threshold": _whole(1, 1_000_000),
     "dnslists.timeout_seconds": _whole(1, 60),
+    "verify.wait_seconds": _whole(1, 60),
+    **{
+        f"verify.{kind}_{what}_seconds": _whole(1, 3650 * 86_400)
+        for kind in ("positive", "negative")
+        for what in ("expire", "refresh")
+    },
     "greylist.wait_seconds": _whole(0, 86_400),
     "greylist.retry_seconds": _whole(1, _WEEK),
     "greylist.known_after": _whole(0, 1_000_000),

@@ -35,6 +35,23 @@ class DnsListSites:
 
 
 @dataclass(frozen=True, slots=True)
+class Verify:
+    """The restrictions ``reject_unverified_recipient`` and ``reject_unverified_sender``: whether the address's own
+    server takes mail for it, as Postfix's ``address_verify_*``."""
+
+    wait_seconds: int = 9
+    """How long a client waits for the answer; then it has to come again."""
+    positive_expire_seconds: int = 2_678_400
+    """How long it is remembered that an address is good."""
+    positive_refresh_seconds: int = 604_800
+    """After this it is asked for again, while the old answer still counts."""
+    negative_expire_seconds: int = 259_200
+    """The same for an address that its server refuses."""
+    negative_refresh_seconds: int = 10_800
+    """After this it is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Greylist:
     """The restriction ``check_greylist``: what comes for the first time has to come again."""
 

@@ -19,6 +19,7 @@ _PLAIN = """
     reject_unlisted_sender reject_unlisted_recipient
     reject_sender_login_mismatch reject_multi_recipient_bounce
     reject_dnslists check_greylist
+    reject_unverified_sender reject_unverified_recipient
 """
 _KINDS = {
     **dict.fromkeys(_PLAIN.split(), ""),

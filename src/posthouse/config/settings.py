@@ -6,7 +6,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 
 from dataclasses import dataclass, field
 
-from posthouse.config.reception import DnsListSites, Greylist, Rates
+from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
 from posthouse.config.submission import Submission
 from posthouse.config.transports import Local, Transport, built_in
@@ -368,6 +368,7 @@ class Settings:
     rates: Rates = field(default_factory=Rates)
     dnslists: DnsListSites = field(default_factory=DnsListSites)
     greylist: Greylist = field(default_factory=Greylist)
+    verify: Verify = field(default_factory=Verify)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)

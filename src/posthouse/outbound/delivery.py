@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
-from posthouse.base.errors import PosthouseError, Refused
+from posthouse.base.errors import PosthouseError, Refused, Reply
 from posthouse.mailqueue.courier import Deferred, Failed, Outcome
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.envelope import Recipient
@@ -51,6 +51,17 @@ class SessionCourier(ABC):
                 outcome = Failed if isinstance(error, Refused) else Deferred
                 outcomes += [outcome(error.reply)] * len(batch)
         return outcomes
+
+    async def probe(self, address: str, destination: str) -> Reply:
+        """What the destination says to that recipient of mail from nobody, in a session of its own.
+
+        Raises ``HostUnavailableError``, ``Refused``, ``TryLater``.
+        """
+        session = await self._open(destination)
+        try:
+            return await session.probe(address)
+        finally:
+            await session.quit()
 
     async def close(self) -> None:
         """End the idle sessions."""

@@ -25,6 +25,7 @@ from posthouse.protocols.smtp.client_events import (
     ClientEvent,
     Finished,
     Ready,
+    RecipientReply,
     SendBody,
     TlsReady,
     TlsRefused,
@@ -169,6 +170,28 @@ class Session:
     def lacks_bdat(self) -> bool:
         """Whether it has turned out not to know BDAT, against what it says."""
         return self._engine.lacks_bdat
+
+    async def probe(self, address: str) -> Reply:
+        """What the server says to this recipient of a message from nobody that never comes.
+
+        Raises ``HostUnavailableError``, also where it does not take MAIL.
+        """
+        self._engine.send(TransactionRequest("", (Recipient(address),), is_probe=True))
+        said: Reply | None = None
+        while True:
+            try:
+                event = await self._next(self._timeouts.command)
+            except OSError as failure:
+                raise unreachable(self.host, explain(failure)) from failure
+            match event:
+                case RecipientReply(_, reply):
+                    said = reply
+                case TransactionDone(replies):
+                    if said is None:
+                        raise HostUnavailableError(replies[0], self.host)
+                    return said
+                case _:
+                    pass
 
     @property
     def is_tls(self) -> bool:

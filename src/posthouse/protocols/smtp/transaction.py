@@ -17,7 +17,10 @@ _CONTROLS = bytes(range(32)) + b"\x7f"
 
 @dataclass(frozen=True, slots=True)
 class TransactionRequest:
-    """One message for one server; the fields are those of Envelope. ``size``: in octets, 0 if unknown."""
+    """One message for one server; the fields are those of Envelope. ``size``: in octets, 0 if unknown.
+
+    ``is_probe``: there is no message, only the recipients are asked for.
+    """
 
     sender: str
     recipients: tuple[Recipient, ...]
@@ -26,6 +29,7 @@ class TransactionRequest:
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    is_probe: bool = False
 
     def refusal(self, capabilities: Capabilities) -> Reply | None:
         """Why there is no point in asking this server."""

@@ -105,7 +105,7 @@ class Transfer:
             self._needs_reset = False
         self._unsent.append((Awaited.MAIL, mail))
         self._unsent += [(Awaited.RCPT, line) for line in rcpts]
-        if not transaction.is_flight:
+        if not transaction.is_flight and not request.is_probe:
             self._unsent.append((Awaited.DATA, b"DATA\r\n"))
         self._flush()
         if transaction.is_flight:

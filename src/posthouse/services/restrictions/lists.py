@@ -17,6 +17,7 @@ from posthouse.base.errors import Reply
 from posthouse.config.restrictions import Restriction, parse_dns_list, parse_list
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
+from posthouse.message.headers import printable
 from posthouse.runtime.log import log
 from posthouse.runtime.resolver import DnsResolver, Resolver
 from posthouse.services.restrictions.actions import parse_action
@@ -29,6 +30,7 @@ from posthouse.services.restrictions.listrules import ask_ahead, ask_list, ask_s
 from posthouse.services.restrictions.policies import Policies, PolicyTrouble, attributes
 from posthouse.services.restrictions.rules import ALWAYS, RULES
 from posthouse.services.restrictions.tables import TableError, Tables, read
+from posthouse.services.restrictions.verification import UNVERIFIED, VERIFY_FILE, Verification
 
 Note = Callable[[Step], None]
 MAX_DEPTH = 10
@@ -68,24 +70,49 @@ async def open_restrictions(settings: Settings, directory: Directory) -> "AsyncI
     servers = settings.dns.servers
     resolver = DnsResolver(servers)
     dns_lists = DnsLists(servers, timeout_seconds=settings.dnslists.timeout_seconds)
-    restrictions = Restrictions(settings, directory, resolver, dns_lists)
+    verification = _verification(settings, directory)
+    restrictions = Restrictions(settings, directory, resolver, dns_lists, verification)
     try:
         yield restrictions
     finally:
         await restrictions.close()
+        if verification is not None:
+            await verification.close()
         await dns_lists.close()
         await resolver.close()
+
+
+def _verification(settings: Settings, directory: Directory) -> "Verification | None":
+    if not any(one.word in UNVERIFIED for _, one in _all(settings)) and not _has_tables(settings):
+        return None
+    # Only who probes needs the client.
+    from posthouse.services.restrictions.probing import make_prober
+
+    return Verification(directory, settings.path(VERIFY_FILE), settings.verify, make_prober(settings, directory))
+
+
+def _has_tables(settings: Settings) -> bool:
+    """Whether something may name a restriction that stands in no list."""
+    return any(one.word.endswith("_access") or one.word == "check_policy_service" for _, one in _all(settings))
 
 
 class Restrictions:
     """The lists of one process, and what they need to be gone through."""
 
-    def __init__(self, settings: Settings, directory: Directory, resolver: Resolver, dns_lists: DnsLists) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Directory,
+        resolver: Resolver,
+        dns_lists: DnsLists,
+        verification: Verification | None = None,
+    ) -> None:
         self.directory = directory
         self.resolver = resolver
         self.dns_lists = dns_lists
         self.is_dry = False
         """Nothing is remembered by asking: for explanations."""
+        self._verification = verification
         self._settings = settings
         self._lists = _lists(settings)
         self._sites = tuple(parse_dns_list(site) for site in settings.dnslists.sites)
@@ -150,6 +177,23 @@ class Restrictions:
         text = f"Greylisted: please try again in {seconds} seconds"
         return refuse(450, "4.7.1", text, f"first seen just now, or comes back {seconds} s too early")
 
+    async def _unverified_sender(self, facts: Facts, _: str) -> Decision | None:
+        return await self._unverified(facts.sender, "Sender", "1.7")
+
+    async def _unverified_recipient(self, facts: Facts, _: str) -> Decision | None:
+        return await self._unverified(facts.recipient, "Recipient", "1.1")
+
+    async def _unverified(self, address: str, what: str, status: str) -> Decision | None:
+        if "@" not in address or self._verification is None:
+            return None
+        found = await self._verification.verdict(address, remembers=not self.is_dry)
+        front = f"<{printable(address)}>: {what} address rejected"
+        if found.is_good:
+            return None
+        if found.is_good is None:
+            return refuse(450, f"4.{status}", f"{front}: unverified address: {found.text}", found.text)
+        return refuse(550, f"5.{status}", f"{front}: undeliverable address: {found.text}", found.text)
+
     async def _client_access(self, facts: Facts, path: str) -> Decision | Restriction | None:
         table = await self._tables.table(self._settings.path(path))
         name = (await facts.names()).verified
@@ -177,6 +221,8 @@ class Restrictions:
         "reject_dnslists": _scored,
         "check_policy_service": _policy,
         "check_greylist": _grey,
+        "reject_unverified_sender": _unverified_sender,
+        "reject_unverified_recipient": _unverified_recipient,
         "check_client_access": _client_access,
         "check_helo_access": _helo_access,
         "check_sender_access": _sender_access,
