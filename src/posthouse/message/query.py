@@ -95,6 +95,13 @@ class Smaller:
 
 
 @dataclass(frozen=True, slots=True)
+class ModSeq:
+    """The modification sequence is at least that."""
+
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Before:
     """Internal date earlier than that day; time and zone are disregarded, here and below."""
 
@@ -166,6 +173,19 @@ class Text:
     text: str
 
 
+def asks_modseq(key: "Query") -> bool:
+    """Whether the tree asks for modification sequences."""
+    match key:
+        case And(keys):
+            return any(map(asks_modseq, keys))
+        case Or(a, b):
+            return asks_modseq(a) or asks_modseq(b)
+        case Not(inner):
+            return asks_modseq(inner)
+        case _:
+            return isinstance(key, ModSeq)
+
+
 Query = (
     All
     | And
@@ -176,6 +196,7 @@ Query = (
     | UidSet
     | Larger
     | Smaller
+    | ModSeq
     | Before
     | On
     | Since

@@ -95,4 +95,4 @@ def _status(files: AccountFiles, name: str) -> Status:
             " coalesce(sum(coalesce(size, stored)), 0) FROM message WHERE mailbox = ?",
             (box.first_recent, SEEN, box.id),
         ).fetchone()
-    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes)
+    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq)

@@ -19,10 +19,10 @@ WORTH_A_SET = 10  # messages in one batch; odd questions about few messages push
 CHUNK_ROWS = 100
 CHUNKS_OCTETS = 1024 * 1024
 
-IN_INDEX = Want.DATE | Want.SIZE
+IN_INDEX = Want.DATE | Want.SIZE | Want.MODSEQ
 _CACHED = {"envelope": Want.ENVELOPE, "structure": Want.STRUCTURE, "parts": Want.STRUCTURE | Want.BODY}
 _BLOCKS = {Want.ENVELOPE: "c.envelope", Want.STRUCTURE: "c.structure", Want.FIELDS: "f.data"}
-_COLUMNS = {Want.DATE: "CAST(m.date AS INTEGER)", Want.SIZE: "m.size"} | _BLOCKS
+_COLUMNS = {Want.MODSEQ: "m.modseq", Want.DATE: "CAST(m.date AS INTEGER)", Want.SIZE: "m.size"} | _BLOCKS
 _MAILBOX = "(SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
 _CACHE_JOIN = " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
 _FIELDS_JOIN = (
@@ -49,6 +49,7 @@ class Entry:
     parts: bytes | None = None
     header: bytes | None = None
     fields: bytes | None = None
+    modseq: int = 0
     is_new: bool = False
     has_new_fields: bool = False
 
@@ -63,6 +64,8 @@ def entries(
     else:  # it is what the fields are taken from where they are not known
         cached.append("CASE WHEN f.data IS NULL THEN c.header END" if Want.FIELDS in want else "NULL")
     cached.append("f.data" if Want.FIELDS in want else "NULL")
+    if Want.MODSEQ in want:
+        cached.append("m.modseq")
     columns = f"m.uid, m.place || m.base || m.info, m.date, m.stored, m.size, {', '.join(cached)}"
     rows = _execute(database, key, uids, columns, names)
     return {row[0]: Entry(*row[1:]) for row in rows}

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
 from posthouse.journal.operations import Append
-from posthouse.store import filename, index, quota, sync, uidlist
+from posthouse.store import filename, index, modseqs, quota, sync, uidlist
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.delivery import form_of
 from posthouse.store.errors import OverQuota
@@ -39,6 +39,7 @@ class Row(NamedTuple):
     date: float
     stored: int
     size: int | None
+    modseq: int
 
     @property
     def path(self) -> str:
@@ -48,7 +49,8 @@ class Row(NamedTuple):
 def rows(database: sqlite3.Connection, box: Mailbox, uids: Sequence[int] | None, mask: int = 0) -> list[Row]:
     """Messages by UID, ascending; all if ``uids`` is None; only those that have all flags of ``mask``."""
     query = (
-        "SELECT uid, flags, place, base, info, date, stored, size FROM message WHERE mailbox = ? AND flags & ? = ?"
+        "SELECT uid, flags, place, base, info, date, stored, size, modseq FROM message"
+        " WHERE mailbox = ? AND flags & ? = ?"
     )
     values: list[object] = [box.id, mask, mask]
     if uids is not None:
@@ -102,19 +104,30 @@ def _mtime(internal_date: datetime | None) -> float | None:
 
 
 def store_flags(
-    files: AccountFiles, folder: Folder, uids: Sequence[int], flags: frozenset[str], mode: Mode
-) -> list[tuple[int, int]]:
-    """UIDs and their new flags."""
-    result: dict[int, int] = {}
+    files: AccountFiles,
+    folder: Folder,
+    uids: Sequence[int],
+    flags: frozenset[str],
+    mode: Mode,
+    unchanged_since: int | None = None,
+) -> tuple[dict[int, tuple[int, int]], list[int]]:
+    """Each UID's new flags and modification sequence; and those that have changed since, and were left alone."""
+    result: dict[int, tuple[int, int]] = {}
+    modified: list[int] = []
     with files.index.changing() as database:
         changed = files.keywords(folder).mask(flags, add=mode != "remove")
         pending: Sequence[int] = uids
         for attempt in range(sync.ATTEMPTS):
             box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
-            pending = _flag(database, folder, box, rows(database, box, pending), changed, mode, result)
+            messages = rows(database, box, pending)
+            if unchanged_since is not None:
+                known = modseqs.known(database, box.id, box.modseq, unchanged_since)
+                modified += [message.uid for message in messages if message.modseq > known]
+                messages = [message for message in messages if message.modseq <= known]
+            pending = _flag(database, folder, box, messages, changed, mode, result)
             if not pending:
                 break
-    return sorted(result.items())
+    return result, sorted(modified)
 
 
 def _flag(
@@ -124,7 +137,7 @@ def _flag(
     messages: list[Row],
     changed: int,
     mode: Mode,
-    result: dict[int, int],
+    result: dict[int, tuple[int, int]],
 ) -> list[int]:
     """Renames what must be; returns the UIDs whose files were not found."""
     missing: list[int] = []
@@ -144,7 +157,7 @@ def _flag(
                 missing.append(message.uid)
                 continue
             renamed.append((mask, info, box.modseq + 1, box.id, message.uid))
-        result[message.uid] = mask
+        result[message.uid] = mask, message.modseq if mask == message.flags else box.modseq + 1
     if renamed:
         box.modseq += 1
         database.executemany(

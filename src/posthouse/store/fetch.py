@@ -83,6 +83,11 @@ class Message:
         return datetime.fromtimestamp(int(self.entry.date), UTC)
 
     @property
+    def modseq(self) -> int:
+        """The modification sequence of its last change."""
+        return self.entry.modseq
+
+    @property
     def size(self) -> int:
         """RFC822.SIZE: octets of the CRLF form."""
         size = self.entry.size

@@ -1,8 +1,7 @@
 """The index of one account: one SQLite file that mirrors its Maildir for speed.
 
 Whoever changes something that the index knows, on disk or in it, does so within ``changing()``: it is the lock
-among all our processes. Modification sequences start from the clock, so that those of an index that was built
-anew are higher than any before.
+among all our processes.
 
 Invariants:
   1. A row's UID is on disk in the uidlist before the row is committed; the index may be behind, never ahead.
@@ -18,15 +17,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from posthouse.journal.segment import current_boot_id
 from posthouse.runtime.log import log
+from posthouse.store import modseqs
 from posthouse.store.layout import Stamp
 
 FILE_NAME = "posthouse.index"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 20.0
 
 _SCHEMA = """
-CREATE TABLE account (uidvalidity INTEGER NOT NULL);
+CREATE TABLE account (uidvalidity INTEGER NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE mailbox (
     id INTEGER PRIMARY KEY,
     folder TEXT NOT NULL UNIQUE,
@@ -36,6 +37,7 @@ CREATE TABLE mailbox (
     first_recent INTEGER NOT NULL,
     modseq INTEGER NOT NULL,
     expunged INTEGER NOT NULL,
+    forgotten INTEGER NOT NULL,
     stamp TEXT NOT NULL,
     new_due INTEGER NOT NULL,
     cur_due INTEGER NOT NULL
@@ -79,6 +81,15 @@ CREATE TABLE fields (
     data BLOB NOT NULL,
     PRIMARY KEY (mailbox, field_set, uid)
 ) WITHOUT ROWID;
+CREATE TABLE expunged (
+    mailbox INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    PRIMARY KEY (mailbox, modseq, low)
+) WITHOUT ROWID;
+CREATE TABLE gap (mailbox INTEGER NOT NULL, after INTEGER NOT NULL, before INTEGER NOT NULL);
+CREATE INDEX gap_mailbox ON gap (mailbox);
 CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
     DELETE FROM cache WHERE mailbox = old.mailbox AND uid = old.uid;
     DELETE FROM uidl WHERE mailbox = old.mailbox AND uid = old.uid;
@@ -87,8 +98,10 @@ CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
 END;
 CREATE TRIGGER mailbox_gone AFTER DELETE ON mailbox BEGIN
     DELETE FROM message WHERE mailbox = old.id;
+    DELETE FROM expunged WHERE mailbox = old.id;
+    DELETE FROM gap WHERE mailbox = old.id;
 END;
-INSERT INTO account VALUES (0);
+INSERT INTO account VALUES (0, '');
 """
 
 
@@ -97,7 +110,8 @@ class Mailbox:
     """A row of ``mailbox``.
 
     ``first_recent``: messages from this UID on were seen by no read-write session. ``expunged``: the
-    modification sequence of the last expunge. ``new_due``, ``cur_due``: when, in ns since the epoch, the
+    modification sequence of the last expunge (``forgotten``, which only modseqs.py reads: of the last one that is
+    no longer listed). ``new_due``, ``cur_due``: when, in ns since the epoch, the
     directory must be read again although its stamp is the same; 0 is never.
     """
 
@@ -184,6 +198,7 @@ class Index:
             database.close()
             self._discard()
             database = self._connect()
+        _note_boot(database)
         self._identity = _identity(self.path)
         self._database = database
         return database
@@ -211,6 +226,14 @@ def _create(database: sqlite3.Connection) -> None:
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.execute("COMMIT")
+
+
+def _note_boot(database: sqlite3.Connection) -> None:
+    boot = current_boot_id()
+    if database.execute("SELECT boot FROM account").fetchone() != (boot,):
+        database.execute("BEGIN IMMEDIATE")
+        modseqs.note_boot(database, boot)
+        database.execute("COMMIT")
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -243,15 +266,14 @@ def find_mailbox(database: sqlite3.Connection, folder: str) -> Mailbox | None:
     return Mailbox(*fields, stamp=_stamp_from(stamp), new_due=new_due, cur_due=cur_due)
 
 
-def add_mailbox(database: sqlite3.Connection, folder: str, uidvalidity: int, guid: str) -> Mailbox:
+def add_mailbox(database: sqlite3.Connection, folder: str, uidvalidity: int, guid: str, modseq: int) -> Mailbox:
     """A row for a mailbox whose messages are not known yet."""
     database.execute("DELETE FROM mailbox WHERE folder = ?", (folder,))
-    modseq = time.time_ns() // 1_000_000
     box = Mailbox(0, folder, uidvalidity, guid, 1, 1, modseq, modseq, Stamp((0, 0), (0, 0), (0, 0, 0)))
     box.id = database.execute(
-        "INSERT INTO mailbox (folder, uidvalidity, guid, uidnext, first_recent, modseq, expunged, stamp,"
-        " new_due, cur_due) VALUES (?, ?, ?, 1, 1, ?, ?, '', 0, 0) RETURNING id",
-        (folder, uidvalidity, guid, modseq, modseq),
+        "INSERT INTO mailbox (folder, uidvalidity, guid, uidnext, first_recent, modseq, expunged, forgotten,"
+        " stamp, new_due, cur_due) VALUES (?, ?, ?, 1, 1, ?, ?, ?, '', 0, 0) RETURNING id",
+        (folder, uidvalidity, guid, modseq, modseq, modseq),
     ).fetchone()[0]
     return box
 
@@ -310,6 +332,7 @@ def entries(database: sqlite3.Connection, box: Mailbox) -> list[tuple[int, str, 
 def remove_messages(database: sqlite3.Connection, box: Mailbox, uids: list[int]) -> None:
     """What is gone; sessions find out by ``expunged``."""
     box.expunged = box.modseq
+    modseqs.note_expunged(database, box.id, box.modseq, uids)
     database.executemany("DELETE FROM message WHERE mailbox = ? AND uid = ?", [(box.id, uid) for uid in uids])
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from posthouse.message.query import Ranges
+
 
 @dataclass(frozen=True, slots=True)
 class MailboxInfo:
@@ -28,6 +30,7 @@ class Status:
     uidvalidity: int
     unseen: int
     size_bytes: int
+    modseq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,43 @@ class Changes:
     """What others did to a mailbox, in the order in which a client must hear of it.
 
     ``expunged``: sequence numbers, each valid after the ones before it (the highest comes first).
-    ``exists`` and ``recent``: the new counts, where they changed. ``flags``: sequence number, UID and all flags,
-    numbered as after the expunges.
+    ``vanished``: their UIDs, ascending. ``exists`` and ``recent``: the new counts, where they changed. ``flags``:
+    sequence number, UID and all flags, numbered as after the expunges; ``modseqs`` has the modification sequence
+    of each of these.
     """
 
     expunged: tuple[int, ...] = ()
+    vanished: tuple[int, ...] = ()
     exists: int | None = None
     recent: int | None = None
     flags: tuple[tuple[int, int, frozenset[str]], ...] = ()
+    modseqs: tuple[int, ...] = ()
 
 
 NO_CHANGES = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What STORE did: UID, all flags and modification sequence of each message that has what was asked for.
+
+    ``modified``: UIDs of those that had changed in the meantime and were left alone (RFC 7162 §3.1.3).
+    """
+
+    messages: tuple[tuple[int, frozenset[str], int], ...]
+    modified: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What a client missed that knew a mailbox as of some modification sequence (RFC 7162 §3.2).
+
+    ``changed``: UIDs in the view, ascending, and their modification sequences. ``vanished``: ranges of UIDs, among
+    which may be some that never were.
+    """
+
+    changed: tuple[tuple[int, int], ...]
+    vanished: Ranges
 
 
 class Want(Flag):
@@ -72,6 +101,7 @@ class Want(Flag):
     """
 
     FLAGS = auto()
+    MODSEQ = auto()
     DATE = auto()
     SIZE = auto()
     FIELDS = auto()

@@ -73,6 +73,8 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
         return Test(Want.SIZE, lambda message: message.size > key.size_bytes)
     if isinstance(key, query.Smaller):
         return Test(Want.SIZE, lambda message: message.size < key.size_bytes)
+    if isinstance(key, query.ModSeq):
+        return Test(Want.MODSEQ, lambda message: message.modseq >= key.modseq)
     if isinstance(key, query.Before | query.On | query.Since):
         compare = _COMPARE[type(key)]
         return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))

@@ -33,7 +33,7 @@ import uuid
 from collections.abc import Iterator
 
 from posthouse.base.errors import TryLater
-from posthouse.store import courier, filename, index, uidlist
+from posthouse.store import courier, filename, index, modseqs, uidlist
 from posthouse.store.dotlock import Dotlock
 from posthouse.store.index import Mailbox
 from posthouse.store.layout import Folder, Stamp
@@ -162,7 +162,8 @@ class _Pass:
             uidlist.cut_torn_line(self.folder.uidlist, listed.torn_octets)
         index.note_uidvalidity(self.database, listed.uidvalidity)
         if box is None or box.uidvalidity != listed.uidvalidity:
-            box = index.add_mailbox(self.database, self.folder.name, listed.uidvalidity, listed.guid)
+            modseq = modseqs.first(self.stamp)
+            box = index.add_mailbox(self.database, self.folder.name, listed.uidvalidity, listed.guid, modseq)
             box.first_recent = listed.uidnext
         self.uidls = listed.uidls
         rows = index.entries(self.database, box)
@@ -197,7 +198,8 @@ class _Pass:
         self.is_first = not legacy.uidvalidity
         uidvalidity = legacy.uidvalidity or index.new_uidvalidity(self.database)
         index.note_uidvalidity(self.database, uidvalidity)
-        box = index.add_mailbox(self.database, self.folder.name, uidvalidity, uuid.uuid4().hex)
+        modseq = modseqs.first(self.stamp)
+        box = index.add_mailbox(self.database, self.folder.name, uidvalidity, uuid.uuid4().hex, modseq)
         box.uidnext = box.first_recent = legacy.uidnext
         self.adoptable = legacy.uids
         entries = [(uid, base, self.uidls.get(base, "")) for base, uid in legacy.uids.items()]

@@ -4,6 +4,8 @@ Invariants:
   1. Between two ``refresh(expunge=True)`` no sequence number changes its meaning (RFC 3501 §7.4.1).
   2. UIDs ascend; a message that is new to the view comes last.
   3. A view holds eight octets a message: its UID and a mask of its flags. It changes on the loop's thread only.
+  4. Whoever knows all that the view told knows the mailbox as of ``modseq``: while it keeps expunges back, that
+     stays behind.
 """
 
 import asyncio
@@ -11,12 +13,12 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-from posthouse.message.query import Query
+from posthouse.message.query import Query, Ranges
+from posthouse.protocols.imap.sequence import uid_slices
 from posthouse.runtime.watch import Subscription
-from posthouse.store import changes, copying, filename, index, search, sync
+from posthouse.store import changes, copying, filename, looking, search, sync
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.changes import Mode
 from posthouse.store.errors import NoSuchMailbox, ReadOnly
@@ -24,21 +26,12 @@ from posthouse.store.fetch import BATCH_MESSAGES, Columns, Message, Request, Sou
 from posthouse.store.index import Mailbox
 from posthouse.store.keywords import RECENT, Keywords
 from posthouse.store.layout import Folder
-from posthouse.store.model import NO_CHANGES, Changes, Copied, Want
+from posthouse.store.looking import Look
+from posthouse.store.model import NO_CHANGES, Changes, Copied, Missed, Stored, Want
 from posthouse.store.quota import Limit
 from posthouse.store.threads import Threads
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at the index found. ``present`` is None where nothing was expunged."""
-
-    box: Mailbox
-    changed: list[tuple[int, int]]
-    present: frozenset[int] | None
-    recent_from: int
 
 
 class View:
@@ -61,7 +54,9 @@ class View:
         """UIDs, ascending, that a search has found and kept; some may be gone."""
         self.uids: Sequence[int] = array("I")
         self._masks = array("I")
+        self.modseq = 0
         self._gone: set[int] = set()
+        self._told: dict[int, int] = {}
         self._threads = threads
         self._files = files
         self._folder = folder
@@ -75,14 +70,15 @@ class View:
 
     async def open(self) -> None:
         """The first look at everything."""
-        look = await self._run(self._look, 0)
+        look = await self._run(looking.first_look, self._files, self._folder, self.read_only)
         self._source = Source(self._files, self._folder, look.box.uidvalidity, read_only=self.read_only)
         self._letters = self._files.keywords(self._folder)
-        self.uids = array("I", [uid for uid, _ in look.changed])
+        self.uids = array("I", [uid for uid, _ in look.messages])
         since = look.recent_from
-        self._masks = array("I", [mask | RECENT if uid >= since else mask for uid, mask in look.changed])
+        self._masks = array("I", [mask | RECENT if uid >= since else mask for uid, mask in look.messages])
         self.recent = len(self.uids) - bisect_left(self.uids, since)
         self._box = look.box
+        self.modseq = look.box.modseq
 
     @property
     def uidvalidity(self) -> int:
@@ -91,6 +87,16 @@ class View:
     @property
     def uidnext(self) -> int:
         return self._box.uidnext
+
+    @property
+    def known_modseq(self) -> int:
+        """As of which modification sequence the view knows its mailbox; what it keeps back included."""
+        return self._box.modseq
+
+    @property
+    def withholds(self) -> bool:
+        """Whether messages are gone that the client has not been told of."""
+        return bool(self._gone)
 
     @property
     def first_unseen(self) -> int:
@@ -102,16 +108,19 @@ class View:
         """The keywords that this mailbox has letters for."""
         return tuple(name for name in self._letters.names if name)
 
-    async def refresh(self, *, expunge: bool) -> Changes:
-        """What others changed. Without ``expunge``, messages that are gone keep their numbers for now."""
+    async def refresh(self, *, expunge: bool, own: bool = False) -> Changes:
+        """What others changed. Without ``expunge``, messages that are gone keep their numbers for now.
+
+        ``own``: and what this session changed, but for what ``told`` was called with.
+        """
         if self._is_current():
             if not (expunge and self._gone):
                 return NO_CHANGES
-            return self._take(Look(self._box, [], None, 0), expunge=True)
-        look = await self._run(self._look, self._box.modseq)
+            return self._take(Look(self._box, [], {}, (), 0), expunge=True, own=False)
+        look = await self._run(looking.look, self._files, self._folder, self._box.modseq, self.read_only)
         if look.box.uidvalidity != self._box.uidvalidity:
             raise NoSuchMailbox(self.name)  # another one has taken its place
-        taken = self._take(look, expunge=expunge)
+        taken = self._take(look, expunge=expunge, own=own)
         self._arm()
         return taken
 
@@ -143,16 +152,42 @@ class View:
         self, uids: Sequence[int], flags: frozenset[str], mode: Mode
     ) -> list[tuple[int, frozenset[str]]]:
         """Each UID with all its flags as they are now. ``\\Recent`` can't be changed (RFC 3501 §2.3.2)."""
+        stored = await self.store_unchanged(uids, flags, mode, None)
+        return [(uid, set_flags) for uid, set_flags, _ in stored.messages]
+
+    async def store_unchanged(
+        self, uids: Sequence[int], flags: frozenset[str], mode: Mode, unchanged_since: int | None
+    ) -> Stored:
+        """The same, where the messages have not changed since; None: in any case."""
         self._require_write()
-        stored = await self._run(changes.store_flags, self._files, self._folder, self._known(uids), flags, mode)
-        result: list[tuple[int, frozenset[str]]] = []
-        for uid, mask in stored:
+        stored, modified = await self._run(
+            changes.store_flags, self._files, self._folder, self._known(uids), flags, mode, unchanged_since
+        )
+        result: list[tuple[int, frozenset[str], int]] = []
+        for uid, (mask, modseq) in sorted(stored.items()):
             at = self._position(uid)
             if at is not None:
                 mask |= self._masks[at] & RECENT
                 self._masks[at] = mask
-                result.append((uid, self._letters.flags(mask)))
-        return result
+                result.append((uid, self._letters.flags(mask), modseq))
+        return Stored(tuple(result), tuple(modified))
+
+    def told(self, stored: Stored) -> None:
+        """The client has been told of these: the next ``refresh`` need not say it again."""
+        self._told.update((uid, modseq) for uid, _, modseq in stored.messages)
+
+    async def missed(self, since: int, ranges: Ranges | None = None) -> Missed:
+        """What somebody missed who knew the modification sequence ``since``, among these UIDs if given."""
+        return await self._run(looking.missed, self._files, self._folder, self.uidvalidity, self.uids, since, ranges)
+
+    async def highest_modseq(self, uids: Sequence[int]) -> int:
+        """That of the message among these that changed last, as far as the view knows."""
+        return min(await self._run(looking.highest_modseq, self._files, self._folder, uids), self.known_modseq)
+
+    def flags(self, uids: Sequence[int]) -> list[tuple[int, int, frozenset[str]]]:
+        """Sequence number, UID and flags of those that the view has."""
+        places = ((at, uid) for uid in uids if (at := self._position(uid)) is not None)
+        return [(at + 1, uid, self._letters.flags(self._masks[at])) for at, uid in places]
 
     async def expunge(self, uids: Sequence[int] | None = None) -> None:
         """Removes what is flagged ``\\Deleted``, among ``uids`` if given. ``refresh`` tells the view."""
@@ -221,33 +256,35 @@ class View:
         except FileNotFoundError:
             raise NoSuchMailbox(self.name) from None
 
-    def _take(self, look: Look, *, expunge: bool) -> Changes:
+    def _take(self, look: Look, *, expunge: bool, own: bool) -> Changes:
         """Brings the view to what a look found, and says what its client must hear."""
         before, recent_before = len(self.uids), self.recent
-        if look.present is not None:
-            self._gone.update(set(self.uids) - look.present)
+        for part in uid_slices(look.expunged, self.uids):
+            self._gone.update(self.uids[part])
         changed: list[int] = []
         last = self.uids[-1] if self.uids else 0
-        for uid, mask in look.changed:
+        for uid, mask in look.messages:
             if uid > last:
                 self._append(uid, mask, is_recent=uid >= look.recent_from)
             elif (at := self._position(uid)) is not None:
                 mask |= self._masks[at] & RECENT
-                if mask != self._masks[at]:
+                if mask != self._masks[at] or (own and self._told.get(uid) != look.modseqs[uid]):
                     self._masks[at] = mask
                     changed.append(uid)
+        self._told.clear()
         grown = len(self.uids) > before
-        expunged = self._drop_gone() if expunge and self._gone else ()
+        vanished, expunged = self._drop_gone() if expunge and self._gone else ((), ())
         self._box = look.box
+        if not self._gone:
+            self.modseq = look.box.modseq
+        flags = self.flags(changed)
         return Changes(
             expunged,
+            vanished,
             len(self.uids) if grown else None,
             self.recent if self.recent != recent_before else None,
-            tuple(
-                (at + 1, uid, self._letters.flags(self._masks[at]))
-                for uid in changed
-                if (at := self._position(uid)) is not None
-            ),
+            tuple(flags),
+            tuple(look.modseqs[uid] for _, uid, _ in flags),
         )
 
     def _append(self, uid: int, mask: int, *, is_recent: bool) -> None:
@@ -256,14 +293,16 @@ class View:
         self._masks.append(mask | RECENT if is_recent else mask)
         self.recent += is_recent
 
-    def _drop_gone(self) -> tuple[int, ...]:
+    def _drop_gone(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """UIDs that go, ascending, and their numbers, each valid after those before it."""
         seqs = [seq for seq, uid in enumerate(self.uids, 1) if uid in self._gone]
         kept = [at for at, uid in enumerate(self.uids) if uid not in self._gone]
         self.uids = array("I", [self.uids[at] for at in kept])
         self._masks = array("I", [self._masks[at] for at in kept])
         self.recent = sum(1 for mask in self._masks if mask & RECENT)
+        vanished = tuple(sorted(self._gone))
         self._gone = set()
-        return tuple(reversed(seqs))
+        return vanished, tuple(reversed(seqs))
 
     def _position(self, uid: int) -> int | None:
         at = bisect_left(self.uids, uid)
@@ -309,30 +348,6 @@ class View:
             return copying.copy(self._files, self._folder, folder, self._known(uids), limit, move=move)
 
         return await self._run(work)
-
-    # In a store thread
-
-    def _look(self, modseq: int) -> Look:
-        """What changed since; everything if that is 0. Claims what is recent for this session."""
-        with self._files.index.changing() as database:
-            box = sync.synchronise(database, self._folder, self._files.host, move_new=not self.read_only)
-            if modseq:
-                # Left to itself SQLite would read every row, since they are in the order of UIDs.
-                query = "SELECT uid, flags FROM message INDEXED BY message_modseq WHERE mailbox = ? AND modseq > ?"
-                changed = sorted(database.execute(query, (box.id, modseq)))
-            else:
-                query = "SELECT uid, flags FROM message WHERE mailbox = ? ORDER BY uid"
-                changed = database.execute(query, (box.id,)).fetchall()
-            present = None
-            if modseq and box.expunged > modseq:
-                rows = database.execute("SELECT uid FROM message WHERE mailbox = ?", (box.id,))
-                present = frozenset(uid for (uid,) in rows)
-            recent_from = box.first_recent
-            if not self.read_only and recent_from < box.uidnext:
-                box.first_recent = box.uidnext
-                index.save_mailbox(database, box)
-        self._files.keywords(self._folder)
-        return Look(box, changed, present, recent_from)
 
 
 def _uidls(files: AccountFiles, box: Mailbox) -> dict[int, str]:

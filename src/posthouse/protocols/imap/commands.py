@@ -74,11 +74,22 @@ class Login(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Resync:
+    """QRESYNC's parameter (RFC 7162 §3.2.5): what the client knows; ``uids`` None is all."""
+
+    uidvalidity: int
+    modseq: int
+    uids: Ranges | None
+
+
+@dataclass(frozen=True, slots=True)
 class Select(Command):
     """SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2)."""
 
     mailbox: str
     read_only: bool
+    condstore: bool = False
+    resync: Resync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,22 +231,25 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Command):
-    """FETCH (RFC 3501 §6.4.5)."""
+    """FETCH (RFC 3501 §6.4.5), only what changed since then where that is given (RFC 7162 §3.1.4.1, §3.2.6)."""
 
     uid: bool
     ranges: Ranges
     items: tuple[Attribute | Section, ...]
+    changed_since: int | None = None
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Store(Command):
-    """STORE (RFC 3501 §6.4.6)."""
+    """STORE (RFC 3501 §6.4.6), where nothing changed since then if that is given (RFC 7162 §3.1.3)."""
 
     uid: bool
     ranges: Ranges
     mode: Literal["add", "remove", "replace"]
     silent: bool
     flags: frozenset[str]
+    unchanged_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ _literal = re.compile(rb"\{(\d{1,19})\+?\}\r\n").match
 _number = re.compile(rb"\d{1,19}").match
 
 MAX_NUMBER: Final = 0xFFFFFFFF
+MAX_MODSEQ: Final = (1 << 63) - 1
 
 
 class BadCommandError(PeerError):
@@ -159,6 +160,14 @@ class Cursor:
         if number > MAX_NUMBER:
             raise syntax_error("Number too large")
         return number
+
+    def modseq(self) -> int:
+        """A modification sequence, or 0; they have 63 bits (RFC 7162 §3.1)."""
+        match = _number(self.data, self.position)
+        if match is None or int(match.group()) > MAX_MODSEQ:
+            raise syntax_error("Expected a modification sequence")
+        self.position = match.end()
+        return int(match.group())
 
 
 def _decode_mailbox(wire: bytes) -> str:

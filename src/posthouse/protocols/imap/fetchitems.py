@@ -13,7 +13,7 @@ from posthouse.protocols.imap.render import astring
 Item = Attribute | Section
 
 ATTRIBUTES: Final = frozenset(
-    {b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"UID"}
+    {b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"UID", b"MODSEQ"}
 )
 _FLAGS, _DATE = Attribute("FLAGS"), Attribute("INTERNALDATE")
 _SIZE, _ENVELOPE = Attribute("RFC822.SIZE"), Attribute("ENVELOPE")

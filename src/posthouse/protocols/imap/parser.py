@@ -14,6 +14,7 @@ from posthouse.protocols.imap import commands
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
+from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
@@ -23,7 +24,7 @@ from posthouse.protocols.sasl.credentials import decode_base64
 Parser = Callable[[bytes, Cursor], Command]
 
 SPECIAL_USES: Final = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
-STATUS_ITEMS: Final = frozenset({b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"})
+STATUS_ITEMS: Final = frozenset({b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ"})
 
 # RFC 2971 §3.3: no more than 30 fields.
 MAX_ID_FIELDS: Final = 30
@@ -146,7 +147,8 @@ def _mailbox_argument(cursor: Cursor) -> str:
 
 
 def _select(read_only: bool, tag: bytes, cursor: Cursor) -> Command:
-    return commands.Select(tag, _mailbox_argument(cursor), read_only)
+    mailbox = _mailbox_argument(cursor)
+    return commands.Select(tag, mailbox, read_only, *parse_select_parameters(cursor))
 
 
 def _create(tag: bytes, cursor: Cursor) -> Command:
@@ -223,13 +225,15 @@ def _fetch(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     cursor.space()
     ranges = parse_sequence_set(cursor)
     cursor.space()
-    return commands.Fetch(tag, uid, ranges, parse_fetch_items(cursor))
+    items = parse_fetch_items(cursor)
+    return commands.Fetch(tag, uid, ranges, items, *parse_fetch_modifiers(cursor))
 
 
 def _store(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     cursor.space()
     ranges = parse_sequence_set(cursor)
     cursor.space()
+    unchanged_since = parse_store_modifiers(cursor)
     mode: Literal["add", "remove", "replace"] = "replace"
     if cursor.skip(b"+"):
         mode = "add"
@@ -245,7 +249,7 @@ def _store(uid: bool, tag: bytes, cursor: Cursor) -> Command:
         flags = [_flag(cursor)]
         while cursor.skip(b" "):
             flags.append(_flag(cursor))
-    return commands.Store(tag, uid, ranges, mode, name == b"FLAGS.SILENT", frozenset(flags))
+    return commands.Store(tag, uid, ranges, mode, name == b"FLAGS.SILENT", frozenset(flags), unchanged_since)
 
 
 def _transfer(command: type[commands.Copy] | type[commands.Move], uid: bool, tag: bytes, cursor: Cursor) -> Command:

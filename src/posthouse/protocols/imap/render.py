@@ -7,7 +7,7 @@ Invariants:
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -71,6 +71,11 @@ def sequence_set(numbers: Iterable[int]) -> bytes:
             ranges[-1][1] = number
         else:
             ranges.append([number, number])
+    return range_set(ranges)
+
+
+def range_set(ranges: Iterable[Sequence[int]]) -> bytes:
+    """``1:3,5``: pairs of lowest and highest."""
     return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in ranges)
 
 

@@ -20,6 +20,7 @@ from posthouse.message.query import (
     HasFlag,
     Header,
     Larger,
+    ModSeq,
     Not,
     Older,
     On,
@@ -184,6 +185,15 @@ class _SearchParser:
             field = cursor.astring().decode("latin-1")
             cursor.space()
             return Header(field, self._text())
+        if name == b"MODSEQ":
+            if cursor.looking_at(b'"'):
+                # RFC 7162 §3.1.5: the sequences of one flag; whoever has one for the whole message goes by that.
+                cursor.string()
+                cursor.space()
+                if cursor.keyword() not in {b"ALL", b"PRIV", b"SHARED"}:
+                    raise syntax_error("Unknown entry type")
+                cursor.space()
+            return ModSeq(cursor.modseq())
         if name in {b"KEYWORD", b"UNKEYWORD"}:
             flag = HasFlag(cursor.atom().decode("ascii"))
             return flag if name == b"KEYWORD" else Not(flag)

@@ -16,10 +16,14 @@ AFTER_LOGIN: Final = (
     "ESEARCH",
     "SEARCHRES",
     "WITHIN",
+    "CONDSTORE",
+    "QRESYNC",
 )
 
 # What ENABLE (RFC 5161) can switch on.
-ENABLEABLE: Final = frozenset[bytes]()
+CONDSTORE: Final = b"CONDSTORE"
+QRESYNC: Final = b"QRESYNC"
+ENABLEABLE: Final = frozenset({CONDSTORE, QRESYNC})
 
 # Where this mechanism may be used, a password may be sent.
 PASSWORD_MECHANISM: Final = "PLAIN"  # noqa: S105

@@ -22,6 +22,7 @@ Column = Callable[[Columns], Iterable[Any]]
 Response = bytes | tuple[bytes | Stretch, ...]
 """What a message gives: one line, or the pieces of one in order."""
 
+MODSEQ: Final = Attribute("MODSEQ")
 SEEN: Final = frozenset({"\\Seen"})
 
 
@@ -48,6 +49,7 @@ ATTRIBUTES: Final[dict[str, tuple[bytes, Want, Getter]]] = {
     "UID": (b"UID %d", Want(0), _uid),
     "FLAGS": (b"FLAGS %b", Want.FLAGS, _flags),
     "INTERNALDATE": (b"INTERNALDATE %b", Want.DATE, _internal_date),
+    "MODSEQ": (b"MODSEQ (%d)", Want.MODSEQ, attrgetter("modseq")),
     "RFC822.SIZE": (b"RFC822.SIZE %d", Want.SIZE, attrgetter("size")),
     "ENVELOPE": (b"ENVELOPE %b", Want.ENVELOPE, attrgetter("envelope")),
     "BODY": (b"BODY %b", Want.STRUCTURE, lambda message: message.structure(False)),
@@ -68,6 +70,7 @@ COLUMNS: Final[dict[str, Column]] = {
 class FetchPlan:
     """``want`` is for the store, ``numbers`` has the sequence number of each UID.
 
+    ``modseq`` is as far as the view knows its mailbox.
     ``names`` are the fields that it means by FIELDS. ``may_mark``: showing a body makes a message \\Seen.
     """
 
@@ -77,6 +80,7 @@ class FetchPlan:
         "_getters",
         "_marked_getters",
         "_marked_template",
+        "_modseq",
         "_newly_seen",
         "_numbers",
         "_template",
@@ -86,9 +90,16 @@ class FetchPlan:
     )
 
     def __init__(
-        self, items: tuple[Attribute | Section, ...], numbers: Mapping[int, int], *, uid: bool, may_mark: bool
+        self,
+        items: tuple[Attribute | Section, ...],
+        numbers: Mapping[int, int],
+        *,
+        uid: bool,
+        may_mark: bool,
+        modseq: int = 0,
     ) -> None:
         self._numbers = numbers
+        self._modseq = modseq
         self._newly_seen: list[int] = []
         self.want = Want(0)
         self._formats: list[bytes] = []
@@ -105,7 +116,7 @@ class FetchPlan:
         self.may_mark = may_mark and any(isinstance(item, Section) and not item.peek for item in items)
         if self.may_mark:
             self._plan_marking()
-        columns = [_column(item) for item in items]
+        columns = [self._column(item) for item in items]
         self._columns = [column for column in columns if column is not None]
         if self.may_mark or len(field_sets) > 1 or len(self._columns) < len(columns):
             self._columns.clear()
@@ -144,6 +155,9 @@ class FetchPlan:
     def _add(self, item: Attribute | Section) -> None:
         if isinstance(item, Attribute):
             form, want, getter = ATTRIBUTES[item.name]
+            if item == MODSEQ:
+                # The flags beside it are the view's: a change that the view doesn't know yet is still to be told.
+                getter = self._known_modseq
         else:
             form = item.label.replace(b"%", b"%%") + b" %b"
             want, getter = section_want(item), _section_getter(item)
@@ -152,6 +166,18 @@ class FetchPlan:
         self._formats.append(form)
         self._getters.append(getter)
         self.want |= want
+
+    def _known_modseq(self, message: Message) -> int:
+        return min(message.modseq, self._modseq)
+
+    def _column(self, item: Attribute | Section) -> Column | None:
+        if item == MODSEQ:
+            return lambda columns: [min(modseq, self._modseq) for modseq in columns.values[Want.MODSEQ]]
+        if isinstance(item, Attribute):
+            return COLUMNS.get(item.name)
+        if not _is_field_set(item):
+            return None
+        return lambda columns: [literal(partial(fields, item)) for fields in columns.values[Want.FIELDS]]
 
     def _plan_marking(self) -> None:
         """The flags are part of the response where they change (RFC 3501 §6.4.5)."""
@@ -168,14 +194,6 @@ def _template(formats: list[bytes]) -> bytes:
 
 def _is_field_set(section: Section) -> bool:
     return section_want(section) is Want.FIELDS
-
-
-def _column(item: Attribute | Section) -> Column | None:
-    if isinstance(item, Attribute):
-        return COLUMNS.get(item.name)
-    if not _is_field_set(item):
-        return None
-    return lambda columns: [literal(partial(fields, item)) for fields in columns.values[Want.FIELDS]]
 
 
 def _section_getter(section: Section) -> Getter:

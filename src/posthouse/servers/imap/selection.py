@@ -1,6 +1,6 @@
 """The messages that a command's set means, in the mailbox as the client sees it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +30,17 @@ class Selection:
             numbers.update(zip(self.uids[at : at + count], range(part.start + 1, part.stop + 1), strict=True))
             at += count
         return numbers
+
+    def only(self, view: View, uids: Sequence[int]) -> "Selection":
+        """Those of these UIDs that are in it."""
+        starts = [part.start for part in self.slices]
+        slices: list[slice] = []
+        for uid in uids:
+            at = bisect_left(view.uids, uid)
+            part = bisect_right(starts, at) - 1
+            if part >= 0 and at < self.slices[part].stop and view.uids[at] == uid:
+                slices.append(slice(at, at + 1))
+        return Selection([view.uids[part.start] for part in slices], slices)
 
 
 def select_messages(view: View, ranges: Ranges, *, uid: bool) -> Selection:

@@ -7,7 +7,7 @@ Invariants:
 """
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from posthouse.base.errors import PosthouseError, Refused
 from posthouse.config.settings import Settings
@@ -16,13 +16,15 @@ from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.imap import commands
 from posthouse.protocols.imap.commands import Command, Event
 from posthouse.protocols.imap.engine import ImapServerEngine
-from posthouse.protocols.imap.render import Completion, flag_list
+from posthouse.protocols.imap.render import Completion
 from posthouse.protocols.imap.states import Limits, State
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.imap import capabilities, failures
+from posthouse.servers.imap.capabilities import CONDSTORE, QRESYNC
 from posthouse.servers.imap.handlers import HANDLERS
+from posthouse.servers.imap.updates import update_lines
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
@@ -53,7 +55,17 @@ class SessionOverError(Exception):
 class ImapSession:
     """The state of one connection. Handlers use ``engine`` to speak and ``store`` and ``view`` to act."""
 
-    __slots__ = ("connection", "engine", "failed_logins", "login", "peer", "service", "store", "view")
+    __slots__ = (
+        "connection",
+        "enabled",
+        "engine",
+        "failed_logins",
+        "login",
+        "peer",
+        "service",
+        "store",
+        "view",
+    )
 
     def __init__(self, service: ImapService, connection: Connection) -> None:
         settings = service.settings.imap
@@ -64,6 +76,7 @@ class ImapSession:
         self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
         self.failed_logins = 0
+        self.enabled: set[bytes] = set()
         self.store: AccountStore | None = None
         self.view: View | None = None
 
@@ -142,7 +155,15 @@ class ImapSession:
                 await self.send_updates(expunge=not by_number)
             except PosthouseError as error:
                 self._log_failure(command, error)
+            else:
+                completion = self._with_modseq(command, completion)
         self.engine.complete(completion)
+
+    def _with_modseq(self, command: Command, completion: Completion) -> Completion:
+        """RFC 7162 §3.2.7, §3.2.9: who expunges is told the modification sequence that has all of it."""
+        if self.qresync and isinstance(command, commands.Expunge | commands.Move) and completion.status == "OK":
+            return replace(completion, code=f"HIGHESTMODSEQ {self.selected.modseq}") if self.view else completion
+        return completion
 
     def _log_failure(self, command: Command, error: PosthouseError) -> None:
         name, peer = type(command).__name__.lower(), self.connection.peer
@@ -197,28 +218,44 @@ class ImapSession:
             if self.engine.state is State.SELECTED:
                 self.engine.state = State.AUTHENTICATED
 
+    @property
+    def condstore(self) -> bool:
+        """Whether the client wants modification sequences with every change of flags (RFC 7162 §3.1)."""
+        return CONDSTORE in self.enabled
+
+    @property
+    def qresync(self) -> bool:
+        """Whether the client understands VANISHED."""
+        return QRESYNC in self.enabled
+
+    def enable_condstore(self) -> None:
+        """The client has shown that it knows CONDSTORE (RFC 7162 §3.1)."""
+        if not self.condstore:
+            self.enabled.add(CONDSTORE)
+            if self.view is not None:
+                self.engine.untagged(b"OK [HIGHESTMODSEQ %d] Highest" % self.view.modseq)
+
     async def send_updates(self, *, expunge: bool) -> None:
         """Say what has changed in the selected mailbox (RFC 3501 §7).
 
         Where it is no longer there, or another in its place, the client has to start anew.
         """
         try:
-            changes = await self.selected.refresh(expunge=expunge)
+            changes = await self.selected.refresh(expunge=expunge, own=self.condstore)
         except NoSuchMailbox:
             self.unselect()
             self.engine.bye("The selected mailbox has been deleted or renamed")
         else:
-            self.engine.send(update_lines(changes))
+            self.engine.send(update_lines(changes, condstore=self.condstore, qresync=self.qresync))
+            self._send_modseq(changes)
 
+    def _send_modseq(self, changes: Changes) -> None:
+        """How far the client knows the mailbox, where it can't tell by itself.
 
-def update_lines(changes: Changes) -> bytes:
-    """EXPUNGE, EXISTS, RECENT and FETCH FLAGS responses."""
-    lines = [b"* %d EXPUNGE\r\n" % number for number in changes.expunged]
-    if changes.exists is not None:
-        lines.append(b"* %d EXISTS\r\n" % changes.exists)
-    if changes.recent is not None:
-        lines.append(b"* %d RECENT\r\n" % changes.recent)
-    lines += [
-        b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, uid, flag_list(flags)) for number, uid, flags in changes.flags
-    ]
-    return b"".join(lines)
+        Expunges that are kept back have lower modification sequences than the changes that were told: a client
+        that remembers the highest of those would never hear of them. Expunges and arrivals come without one.
+        """
+        view = self.selected
+        withheld = self.condstore and view.withholds
+        if withheld or (self.qresync and (changes.vanished or changes.exists is not None)):
+            self.engine.untagged(b"OK [HIGHESTMODSEQ %d] Highest" % view.modseq)

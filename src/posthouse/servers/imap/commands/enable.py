@@ -1,10 +1,10 @@
-"""ENABLE (RFC 5161)."""
+"""ENABLE (RFC 5161; QRESYNC, which includes CONDSTORE, RFC 7162 §3.2.3)."""
 
 from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import Enable
 from posthouse.protocols.imap.render import Completion, ok
-from posthouse.servers.imap.capabilities import ENABLEABLE
+from posthouse.servers.imap.capabilities import CONDSTORE, ENABLEABLE, QRESYNC
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -14,4 +14,7 @@ async def enable(session: "ImapSession", command: Enable) -> Completion:
     # What is not known is ignored, not refused: RFC 5161 §3.1.
     enabled = [name for name in command.capabilities if name in ENABLEABLE]
     session.engine.untagged(b" ".join([b"ENABLED", *enabled]))
+    if not {CONDSTORE, QRESYNC}.isdisjoint(enabled):
+        session.enable_condstore()
+    session.enabled.update(enabled)
     return ok("ENABLE completed")

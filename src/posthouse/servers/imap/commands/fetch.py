@@ -1,12 +1,14 @@
-"""FETCH (RFC 3501 §6.4.5): a plan, batches of ready-made responses, and large bodies in slices."""
+"""FETCH (RFC 3501 §6.4.5; RFC 7162): a plan, batches of ready-made responses, and large bodies in slices."""
 
 from typing import TYPE_CHECKING, Final
 
+from posthouse.message.query import SAVED
 from posthouse.protocols.imap.commands import Fetch
-from posthouse.protocols.imap.render import Completion, ok
-from posthouse.servers.imap.fetchplan import SEEN, FetchPlan, Response
+from posthouse.protocols.imap.cursor import BadCommandError
+from posthouse.protocols.imap.render import Completion, bad, ok, range_set
+from posthouse.servers.imap.fetchplan import MODSEQ, SEEN, FetchPlan, Response
 from posthouse.servers.imap.section import Stretch
-from posthouse.servers.imap.selection import select_messages
+from posthouse.servers.imap.selection import Selection, select_messages
 from posthouse.store.fetch import Message
 from posthouse.store.model import Want
 from posthouse.store.view import View
@@ -20,7 +22,16 @@ SLICE_BYTES: Final = 1 << 20
 async def fetch(session: "ImapSession", command: Fetch) -> Completion:
     view = session.selected
     selection = select_messages(view, command.ranges, uid=command.uid)
-    plan = FetchPlan(command.items, selection.numbers(), uid=command.uid, may_mark=not view.read_only)
+    items = command.items
+    if command.changed_since is not None:
+        selection = await _changed(session, command, selection)
+        items = (*items, MODSEQ)
+    if MODSEQ in items:
+        session.enable_condstore()
+        items = tuple(dict.fromkeys(items))
+    plan = FetchPlan(
+        items, selection.numbers(), uid=command.uid, may_mark=not view.read_only, modseq=view.known_modseq
+    )
     batches = view.fetch(selection.uids, plan.want, plan.render, names=plan.names, render_columns=plan.render_columns)
     async for responses in batches:
         # What the responses say of \Seen is true before they go out.
@@ -29,6 +40,21 @@ async def fetch(session: "ImapSession", command: Fetch) -> Completion:
             await view.store_flags(newly_seen, SEEN, "add")
         await _send(session, view, responses)
     return ok("FETCH completed")
+
+
+async def _changed(session: "ImapSession", command: Fetch, selection: Selection) -> Selection:
+    """Only what changed since; what vanished since is told at once (RFC 7162 §3.1.4.1, §3.2.6)."""
+    if command.vanished and not (command.uid and session.qresync):
+        raise BadCommandError(bad("VANISHED is for UID FETCH once QRESYNC is enabled"))
+    session.enable_condstore()
+    view = session.selected
+    ranges = command.ranges if command.uid else None
+    if ranges == SAVED:
+        ranges = tuple((uid, uid) for uid in view.saved)
+    missed = await view.missed(command.changed_since or 0, ranges)
+    if command.vanished and missed.vanished:
+        session.engine.untagged(b"VANISHED (EARLIER) " + range_set(missed.vanished))
+    return selection.only(view, [uid for uid, _ in missed.changed])
 
 
 async def _send(session: "ImapSession", view: View, responses: list[Response]) -> None:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from posthouse.message.query import asks_modseq
 from posthouse.protocols.imap.commands import Search
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
@@ -20,6 +21,9 @@ async def search(session: "ImapSession", command: Search) -> Completion:
         view.saved = []
     if not command.is_charset_known:
         return BAD_CHARSET
+    wants_modseq = asks_modseq(command.query)
+    if wants_modseq:
+        session.enable_condstore()
     uids: Sequence[int] = []
     try:
         uids = await view.search(command.query)
@@ -28,8 +32,11 @@ async def search(session: "ImapSession", command: Search) -> Completion:
         if is_saved and returns is not None:
             view.saved = results.kept(returns, uids)
     found = uids if command.uid else [bisect_left(view.uids, uid) + 1 for uid in uids]
+    # RFC 7162 §3.1.5: the highest of what was found, where anything was.
+    modseq = await view.highest_modseq(uids) if wants_modseq and uids else 0
     if returns is None:
-        session.engine.untagged(" ".join(["SEARCH", *map(str, found)]).encode())
+        words = ["SEARCH", *map(str, found), *([f"(MODSEQ {modseq})"] if modseq else [])]
+        session.engine.untagged(" ".join(words).encode())
     elif response := results.esearch(command.tag, returns, found, uid=command.uid):
-        session.engine.untagged(response)
+        session.engine.untagged(response + b" MODSEQ %d" % modseq if modseq else response)
     return ok("SEARCH completed")

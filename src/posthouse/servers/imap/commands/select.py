@@ -1,24 +1,49 @@
-"""SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2)."""
+"""SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2; QRESYNC and CLOSED RFC 7162 §3.2.5, §3.2.11)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from posthouse.protocols.imap.commands import Select
-from posthouse.protocols.imap.render import SYSTEM_FLAGS, Completion, ok
+from posthouse.protocols.imap.commands import Resync, Select
+from posthouse.protocols.imap.render import SYSTEM_FLAGS, Completion, bad, ok, range_set
+from posthouse.servers.imap.capabilities import CONDSTORE
+from posthouse.servers.imap.updates import changed_lines
 from posthouse.store.view import View
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
 
+BATCH_LINES: Final = 1000
+
 
 async def select(session: "ImapSession", command: Select) -> Completion:
+    if command.resync is not None and not session.qresync:
+        return bad("QRESYNC has to be enabled first")
     # Also where the new one can't be opened, the old one is no longer selected (RFC 3501 §6.3.1).
-    session.unselect()
+    if session.view is not None:
+        session.unselect()
+        session.engine.untagged(b"OK [CLOSED] The mailbox that was selected is no longer")
+    if command.condstore:
+        session.enabled.add(CONDSTORE)
     view = await session.mailboxes.select(command.mailbox, read_only=command.read_only)
     session.select(view)
     for line in _state_of(view):
         session.engine.untagged(line.encode("ascii", "replace"))
+    if command.resync is not None and command.resync.uidvalidity == view.uidvalidity:
+        await _resynchronise(session, view, command.resync)
     name = "EXAMINE" if command.read_only else "SELECT"
     return ok(f"{name} completed", "READ-ONLY" if view.read_only else "READ-WRITE")
+
+
+async def _resynchronise(session: "ImapSession", view: View, resync: Resync) -> None:
+    """What the client missed (RFC 7162 §3.2.5)."""
+    missed = await view.missed(resync.modseq, resync.uids)
+    if missed.vanished:
+        session.engine.untagged(b"VANISHED (EARLIER) " + range_set(missed.vanished))
+    for at in range(0, len(missed.changed), BATCH_LINES):
+        batch = missed.changed[at : at + BATCH_LINES]
+        # What the view doesn't know yet is told later, with its own.
+        modseqs = [min(modseq, view.known_modseq) for _, modseq in batch]
+        session.engine.send(b"".join(changed_lines(view.flags([uid for uid, _ in batch]), modseqs)))
+        await session.flush()
 
 
 def _state_of(view: View) -> list[str]:
@@ -31,6 +56,7 @@ def _state_of(view: View) -> list[str]:
         f"{view.recent} RECENT",
         f"OK [UIDVALIDITY {view.uidvalidity}] UIDs are valid",
         f"OK [UIDNEXT {view.uidnext}] Predicted next UID",
+        f"OK [HIGHESTMODSEQ {view.modseq}] Highest",
     ]
     if view.first_unseen:
         lines.append(f"OK [UNSEEN {view.first_unseen}] First unseen message")

@@ -1,4 +1,4 @@
-"""STATUS (RFC 3501 §6.3.10)."""
+"""STATUS (RFC 3501 §6.3.10; HIGHESTMODSEQ RFC 7162 §3.1.7)."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 async def status(session: "ImapSession", command: Status) -> Completion:
+    if b"HIGHESTMODSEQ" in command.items:
+        session.enable_condstore()
     found = await session.mailboxes.status(command.mailbox)
     values = {
         b"MESSAGES": found.messages,
@@ -18,6 +20,7 @@ async def status(session: "ImapSession", command: Status) -> Completion:
         b"UIDNEXT": found.uidnext,
         b"UIDVALIDITY": found.uidvalidity,
         b"UNSEEN": found.unseen,
+        b"HIGHESTMODSEQ": found.modseq,
     }
     items = b" ".join(b"%b %d" % (item, values[item]) for item in command.items)
     session.engine.untagged(b"STATUS %b (%b)" % (render.mailbox(command.mailbox), items))

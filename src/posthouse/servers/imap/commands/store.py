@@ -1,10 +1,11 @@
-"""STORE (RFC 3501 §6.4.6)."""
+"""STORE (RFC 3501 §6.4.6; UNCHANGEDSINCE RFC 7162 §3.1.3)."""
 
 from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import Store
-from posthouse.protocols.imap.render import Completion, flag_list, ok
+from posthouse.protocols.imap.render import Completion, flag_list, ok, sequence_set
 from posthouse.servers.imap.selection import READ_ONLY, select_messages
+from posthouse.store.model import Stored
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -15,13 +16,30 @@ async def store(session: "ImapSession", command: Store) -> Completion:
     if view.read_only:
         return READ_ONLY
     selection = select_messages(view, command.ranges, uid=command.uid)
-    stored = await view.store_flags(selection.uids, command.flags, command.mode)
-    if not command.silent:
-        numbers = selection.numbers()
+    if command.unchanged_since is not None:
+        session.enable_condstore()
+    stored = await view.store_unchanged(selection.uids, command.flags, command.mode, command.unchanged_since)
+    numbers = selection.numbers() if stored.modified or not command.silent or session.condstore else {}
+    if session.condstore:
+        view.told(stored)
+        session.engine.send(_with_modseqs(command, stored, numbers, with_uid=command.uid or session.qresync))
+    elif not command.silent:
         # RFC 3501 §6.4.8: responses to a UID command carry the UID.
         lines = [
             b"* %d FETCH (%bFLAGS %b)\r\n" % (numbers[uid], b"UID %d " % uid * command.uid, flag_list(flags))
-            for uid, flags in stored
+            for uid, flags, _ in stored.messages
         ]
         session.engine.send(b"".join(lines))
+    if stored.modified:
+        modified = stored.modified if command.uid else [numbers[uid] for uid in stored.modified]
+        return ok("Some have changed in the meantime", f"MODIFIED {sequence_set(modified).decode('ascii')}")
     return ok("STORE completed")
+
+
+def _with_modseqs(command: Store, stored: Stored, numbers: dict[int, int], *, with_uid: bool) -> bytes:
+    """RFC 7162 §3.1.3: the modification sequence is told even where the flags are not."""
+    lines: list[bytes] = []
+    for uid, flags, modseq in stored.messages:
+        items = [b"UID %d" % uid] * with_uid + [b"FLAGS %b" % flag_list(flags)] * (not command.silent)
+        lines.append(b"* %d FETCH (%b)\r\n" % (numbers[uid], b" ".join([*items, b"MODSEQ (%d)" % modseq])))
+    return b"".join(lines)
