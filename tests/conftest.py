@@ -28,9 +28,12 @@ PACKAGES = {
     "pamtester": ["pamtester"],
     "make": ["make"],
     "maildrop": ["maildrop"],
+    "bounceparser": ["libmail-deliverystatus-bounceparser-perl"],
     "mariadbd": ["mariadb-server", "mariadb-client", "galera-4", "rsync"],
     "postgres": ["postgresql"],
 }
+LIBRARIES = {"bounceparser": "/usr/share/perl5/Mail/DeliveryStatus/BounceParser.pm"}
+"""What is no program, but needed like one."""
 OUTSIDE_PATH = ("/usr/sbin", "/usr/lib/postgresql/*/bin")
 pytest_plugins = ["tests.databases"]
 
@@ -70,6 +73,8 @@ def _need(program: str) -> str:
 
 
 def _find(program: str) -> str | None:
+    if program in LIBRARIES:
+        return LIBRARIES[program] if os.path.exists(LIBRARIES[program]) else None
     places = [folder for pattern in OUTSIDE_PATH for folder in sorted(glob.glob(pattern), reverse=True)]
     return shutil.which(program) or shutil.which(program, path=":".join(places))
 

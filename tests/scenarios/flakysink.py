@@ -1,5 +1,6 @@
 """The next hop on a bad day: it takes messages, but answers late, or hangs up instead of answering."""
 
+import contextlib
 import random
 import socket
 import threading
@@ -39,7 +40,8 @@ class FlakySink:
         self._server.close()
         with self._lock:
             for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the other side may have gone first
+                    connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
 
