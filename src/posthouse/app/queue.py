@@ -36,7 +36,15 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         routes = Routes(its.directory, settings, its.placement.outlets)
         bounces = Bounces(settings.hostname, settings.queue, clock, its.placement.submit)
         runner = Runner(
-            its.spool, its.journal, its.watch, settings.queue, steady, routes.route, couriers, bounces.report
+            its.spool,
+            its.journal,
+            its.watch,
+            settings.queue,
+            steady,
+            routes.route,
+            couriers,
+            bounces.report,
+            settings.destinations,
         )
         running = loop.create_task(runner.run())
         stopped = loop.create_task(stop.wait())

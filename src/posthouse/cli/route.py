@@ -78,5 +78,13 @@ def _print(address: str, explanation: Explanation, found: list[tuple[str, Ways]]
             dnssec = "validated" if way.is_secure else "not validated"
             print(printable(f"  {way.preference:>5}  {way.host} [{way.address}]:{way.port}, DNS {dnssec}"))
             print(printable(f"         {way.security}: {way.why}"))
+        if ways.connections:
+            print(printable(f"  {_limits(ways)}"))
         if ways.trouble:
             print(printable(f"  no way: {ways.trouble}"))
+
+
+def _limits(ways: Ways) -> str:
+    rate = f", {ways.messages_per_minute} messages a minute" if ways.messages_per_minute else ""
+    sources = f", from {' '.join(ways.source_addresses)}" if ways.source_addresses else ""
+    return f"at most {ways.connections} connections{rate}{sources}"

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config import relays, transports
+from posthouse.config import destinations, relays, transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -270,6 +270,10 @@ CHECKS: dict[str, Check] = {
     "transports.NAME.concurrency": _whole(1, 1000),
     "relays.NAME.host": _relayhost,
     "relays.NAME.senders": relays.sender,
+    "destinations.NAME.tls": _choice(*destinations.LEVELS),
+    "destinations.NAME.connections": _whole(0, 10_000),
+    "destinations.NAME.messages_per_minute": _whole(0, 1_000_000),
+    "destinations.NAME.source_addresses": _address,
     "queue.minimum_wait_seconds": _whole(1, _WEEK),
     "queue.maximum_wait_seconds": _whole(1, _WEEK),
     "queue.lifetime_seconds": _whole(0, 10 * _WEEK),

@@ -16,6 +16,8 @@ from typing import Any, cast, get_type_hints
 
 from posthouse.config import relays, transports
 from posthouse.config.checks import CHECKS, is_hostname
+from posthouse.config.destinations import NAME as DESTINATION_NAME
+from posthouse.config.destinations import Destination
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import NO_PIPES, TRANSPORT_NAME, Transport, built_in
@@ -38,9 +40,9 @@ _KINDS: dict[Any, str] = {
     bool: "true or false",
     tuple[str, ...]: "a list of strings",
 }
-_HEADER = re.compile(r"\s*\[\s*([\w.\s\"'-]+?)\s*\]")
+_HEADER = re.compile(r"""\s*\[\s*((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*\]""")
 _KEY = re.compile(r"\s*([\w.\s\"'-]+?)\s*=")
-_NAMED_KEY = re.compile(r"^(transports|relays)\.[^.]+\.")
+_NAMED_KEY = re.compile(r"^(transports|relays|destinations)\..+\.")
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 
 
@@ -52,11 +54,21 @@ class _Named:
     built_in: Callable[[], dict[str, Any]]
     problem: Callable[[Any], str]
     taken: Collection[str] = ()
+    name: re.Pattern[str] = TRANSPORT_NAME
+    is_named: str = "lower case letters, digits, - and _, and none of our own"
 
 
 _NAMED: dict[Any, _Named] = {
     dict[str, Transport]: _Named(Transport, built_in, transports.problem, NO_PIPES),
     dict[str, RelayHost]: _Named(RelayHost, dict[str, RelayHost], relays.problem),
+    dict[str, Destination]: _Named(
+        Destination,
+        dict[str, Destination],
+        lambda _: "",
+        (),
+        DESTINATION_NAME,
+        "a domain or a next hop, in lower case",
+    ),
 }
 
 
@@ -174,9 +186,8 @@ class _Reader:
             return found
         for name, table in cast("dict[str, dict[str, Any]]", value).items():
             key = f"{section}.{name}"
-            if not TRANSPORT_NAME.fullmatch(name) or name in named.taken:
-                what = section.removesuffix("s")
-                self.problem(key, f"no name for a {what}: lower case letters, digits, - and _, and none of our own")
+            if not named.name.fullmatch(name) or name in named.taken:
+                self.problem(key, f"no name for a {section.removesuffix('s')}: {named.is_named}")
                 continue
             known = len(self.problems)
             made = dataclasses.replace(found.get(name, named.kind()), **self.table(named.kind, table, f"{key}."))

@@ -7,11 +7,13 @@ import json
 import re
 from typing import Any, cast, get_type_hints
 
+from posthouse.config import destinations as destinations_module
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
 from posthouse.config import settings as settings_module
 from posthouse.config import submission as submission_module
 from posthouse.config import transports as transports_module
+from posthouse.config.destinations import Destination
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import Transport
@@ -25,8 +27,20 @@ live in the database.
 
 This page is generated: `posthouse config reference > docs/settings.md`.
 """
-_MODULES = (settings_module, reception_module, transports_module, relays_module, submission_module)
-_NAMED: dict[Any, type] = {dict[str, Transport]: Transport, dict[str, RelayHost]: RelayHost}
+_MODULES = (
+    settings_module,
+    reception_module,
+    transports_module,
+    relays_module,
+    destinations_module,
+    submission_module,
+)
+_NAMED: dict[Any, type] = {
+    dict[str, Transport]: Transport,
+    dict[str, RelayHost]: RelayHost,
+    dict[str, Destination]: Destination,
+}
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 
 
@@ -98,7 +112,8 @@ def _table_lines(values: dict[str, Any], prefix: str) -> list[str]:
     for name, value in values.items():
         if isinstance(value, dict):
             inner = cast("dict[str, Any]", value)
-            lines += ["", f"[{prefix}{name}]", *_table_lines(inner, f"{prefix}{name}.")]
+            path = prefix + (name if _BARE_KEY.fullmatch(name) else _toml(name))
+            lines += ["", f"[{path}]", *_table_lines(inner, f"{path}.")]
     return lines
 
 

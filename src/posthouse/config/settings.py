@@ -6,6 +6,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 
 from dataclasses import dataclass, field
 
+from posthouse.config.destinations import Destination
 from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
 from posthouse.config.submission import Submission
@@ -381,6 +382,7 @@ class Settings:
     local: Local = field(default_factory=Local)
     transports: dict[str, Transport] = field(default_factory=built_in)
     relays: dict[str, RelayHost] = field(default_factory=dict[str, RelayHost])
+    destinations: dict[str, Destination] = field(default_factory=dict[str, Destination])
     log: Log = field(default_factory=Log)
 
     def path(self, relative: str) -> str:

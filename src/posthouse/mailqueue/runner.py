@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import Reply
+from posthouse.config.destinations import Destination
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
@@ -65,6 +66,7 @@ class Runner:
         route: Router,
         couriers: Mapping[str, Courier],
         report: Reporter,
+        destinations: Mapping[str, Destination] | None = None,
     ) -> None:
         self._spool = spool
         self._journal = journal
@@ -74,7 +76,7 @@ class Runner:
         self._route = route
         self._couriers = couriers
         self._report = report
-        self._schedule = Schedule(policy)
+        self._schedule = Schedule(policy, destinations=destinations)
         self._held: dict[str, _Held] = {}
         self._without_outcome: dict[str, set[Job]] = {}
         self._window = Window(spool, self._schedule, policy, clock, route, self._is_held)

@@ -14,10 +14,12 @@ Invariants:
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import TypeVar
 
+from posthouse.config.destinations import Destination, rules_for
 from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.courier import Route
 from posthouse.mailqueue.feedback import INITIAL_WINDOW, Feedback
@@ -102,9 +104,12 @@ class _Lane:
 class Schedule:
     """The jobs that are known, in memory, and how destinations fare."""
 
-    def __init__(self, policy: QueuePolicy, *, window: int = 0) -> None:
-        """``window``: other than ``WINDOW``."""
+    def __init__(
+        self, policy: QueuePolicy, *, window: int = 0, destinations: Mapping[str, Destination] | None = None
+    ) -> None:
+        """``window``: other than ``WINDOW``. ``destinations``: those that have limits of their own."""
         self._policy = policy
+        self._destinations = destinations or {}
         self._window = window or WINDOW
         self._reserve = policy.connections // 4
         self._jobs: dict[str, dict[Route, Job]] = {}
@@ -166,7 +171,7 @@ class Schedule:
 
     def taken(self, job: Job) -> None:
         """The destination took the message, or refused it for good."""
-        self._feedback_of(job.route).taken(self._policy.connections_per_destination)
+        self._feedback_of(job.route).taken(self._limit(job.route))
         self._free(job.route)
 
     def resume(self, route: Route) -> None:
@@ -209,14 +214,16 @@ class Schedule:
         of_route, share = self._of_route.get(route, 0), self._window // 20
         if self._count < self._window:
             return of_route < 4 * share and self._of_owner.get((route, owner), 0) < share
-        return self._count < 2 * self._window and of_route < self._policy.connections_per_destination
+        return self._count < 2 * self._window and of_route < self._limit(route)
 
     def full(self) -> tuple[list[Route], list[tuple[Route, str]]]:
         """Routes, and owners on routes, that have half of what they may have, or more."""
         share = self._window // 20
-        most = 2 * share if self._count < self._window else self._policy.connections_per_destination // 2
+        most = 2 * share if self._count < self._window else 0
         owners = [pair for pair, count in self._of_owner.items() if 2 * count >= share]
-        return [route for route, count in self._of_route.items() if count >= max(most, 1)], owners
+        counts = self._of_route.items()
+        routes = [route for route, count in counts if count >= (most or max(self._limit(route) // 2, 1))]
+        return routes, owners
 
     @property
     def room(self) -> int:
@@ -270,7 +277,8 @@ class Schedule:
         if _is_elsewhere(job.route):
             feedback = self._feedback_of(job.route)
             job.epoch = feedback.epoch
-            feedback.started(now, self._policy.messages_per_minute)
+            rate = self._of(job.route).messages_per_minute or self._policy.messages_per_minute
+            feedback.started(now, rate)
             if feedback.not_before > now:
                 heappush(self._pauses, (feedback.not_before, self._next_sequence(), job.route))
         self._enter_turn(lane)
@@ -300,7 +308,7 @@ class Schedule:
         """What is known of the route, which is used now."""
         feedback = self._feedback.pop(route, None)
         if feedback is None:
-            feedback = Feedback(min(INITIAL_WINDOW, float(self._policy.connections_per_destination)))
+            feedback = Feedback(min(INITIAL_WINDOW, float(self._limit(route))))
             if len(self._feedback) >= REMEMBERED:
                 self._forget_one()
         self._feedback[route] = feedback
@@ -319,8 +327,14 @@ class Schedule:
         feedback = self._feedback.get(route)
         return feedback.free_at() if feedback else 0.0
 
+    def _of(self, route: Route) -> Destination:
+        return rules_for(route.destination, self._destinations)
+
+    def _limit(self, route: Route) -> int:
+        return self._of(route).connections or self._policy.connections_per_destination
+
     def _at_once(self, route: Route) -> int:
-        limit = self._policy.connections_per_destination
+        limit = self._limit(route)
         if not _is_elsewhere(route):
             return limit
         feedback = self._feedback.get(route)

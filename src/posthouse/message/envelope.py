@@ -30,7 +30,8 @@ class Envelope:
 
     ``ret`` is ``FULL``, ``HDRS`` or empty; ``envid`` decoded from xtext (RFC 3461 §4.3, §4.4).
     ``body`` is ``7BIT`` or ``8BITMIME`` (RFC 6152); ``smtputf8`` RFC 6531. ``trace_id`` names the message in the
-    log from reception to final delivery. ``login`` is the account that submitted it, or empty.
+    log from reception to final delivery. ``login`` is the account that submitted it, or empty. ``tls``, RFC 8689:
+    ``REQUIRED`` (REQUIRETLS), ``OPTIONAL`` (``TLS-Required: No``), or empty.
     """
 
     sender: str
@@ -41,3 +42,4 @@ class Envelope:
     body: str = "7BIT"
     smtputf8: bool = False
     login: str = ""
+    tls: str = ""

@@ -7,14 +7,18 @@ from posthouse.base.errors import PosthouseError, Refused, Reply
 from posthouse.mailqueue.courier import Deferred, Failed, Outcome
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.envelope import Recipient
-from posthouse.outbound.pool import Pool
+from posthouse.outbound.pool import Pool, Use
 from posthouse.outbound.routing import Target
+from posthouse.outbound.security import Level
 from posthouse.outbound.session import DEFAULT_TIMEOUTS, HostUnavailableError, Session, Timeouts
 from posthouse.runtime.log import log
 from posthouse.runtime.resolver import Resolver
 
 RECIPIENTS_PER_TRANSACTION = 100
 """What every server must take. RFC 5321 §4.5.3.1.8."""
+
+_LEVELS: dict[str, Level] = {"": "", "REQUIRED": "requiretls", "OPTIONAL": "may"}
+"""What a message asks for, by ``Envelope.tls``."""
 
 
 class SessionCourier(ABC):
@@ -68,36 +72,40 @@ class SessionCourier(ABC):
         await self._pool.close()
 
     @abstractmethod
-    async def _open(self, destination: str) -> Session:
-        """A session that is ready. Raises ``HostUnavailableError``, ``Refused``, ``TryLater``."""
+    async def _open(self, destination: str, level: Level) -> Session:
+        """A session that is ready, protected as ``level`` says where there is TLS at all.
+
+        Raises ``HostUnavailableError``, ``Refused``, ``TryLater``.
+        """
 
     async def _deliver(
         self, message: QueuedMessage, recipients: Sequence[Recipient], destination: str
     ) -> list[Outcome]:
-        session = self._pool.take(destination)
+        level = _LEVELS[message.envelope.tls]
+        session = self._pool.take((destination, level))
         if session is not None:
-            outcomes = await self._send(session, message, recipients, destination)
+            outcomes = await self._send(session, message, recipients, (destination, level))
             # A server may end an idle session at any time; that says nothing about this message.
             if session.is_usable or session.has_sent_body or not all(isinstance(one, Deferred) for one in outcomes):
                 return outcomes
         try:
-            session = await self._open(destination)
+            session = await self._open(destination, level)
         except HostUnavailableError as failure:
             reply = failure.reply
             if reply.is_permanent_failure:
                 return [Failed(reply, failure.host)] * len(recipients)
             return [Deferred(reply, failure.host, unreachable=True)] * len(recipients)
-        return await self._send(session, message, recipients, destination)
+        return await self._send(session, message, recipients, (destination, level))
 
     async def _send(
-        self, session: Session, message: QueuedMessage, recipients: Sequence[Recipient], destination: str
+        self, session: Session, message: QueuedMessage, recipients: Sequence[Recipient], use: Use
     ) -> list[Outcome]:
         try:
             outcomes = await session.send(message, recipients)
         except BaseException:
             session.abort()
             raise
-        self._pool.give(destination, session)
+        self._pool.give(use, session)
         return outcomes
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from posthouse.base.errors import Refused, Reply
 from posthouse.outbound.delivery import SessionCourier, first_available
 from posthouse.outbound.routing import Target, find_targets, parse_nexthop
+from posthouse.outbound.security import Level
 from posthouse.outbound.session import Session
 from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.runtime.connection import Connection
@@ -16,7 +17,7 @@ PORT = 24
 class LmtpCourier(SessionCourier):
     """Destinations are next hops as in the ``transport`` table; there are no MX look-ups and no TLS."""
 
-    async def _open(self, destination: str) -> Session:
+    async def _open(self, destination: str, level: Level) -> Session:  # noqa: ARG002 - it has no TLS
         if destination.startswith("unix:"):
             return await self._open_at(destination.removeprefix("unix:"))
         try:

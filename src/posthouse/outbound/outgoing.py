@@ -1,16 +1,19 @@
 """How this host sends, made from its settings: the SMTP courier, and what ``posthouse route`` asks."""
 
 import ipaddress
+from dataclasses import replace
+from typing import cast
 
 from posthouse.base.clock import Clock
 from posthouse.base.errors import TryLater
+from posthouse.config.destinations import rules_for
 from posthouse.config.endpoints import parse_endpoint
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.outbound.mtasts import Policies
 from posthouse.outbound.relay import Relay
 from posthouse.outbound.routing import OwnHost
-from posthouse.outbound.security import Securing, opportunistic_tls, verifying_tls
+from posthouse.outbound.security import Level, Securing, opportunistic_tls, verifying_tls
 from posthouse.outbound.smtp import SmtpCourier
 from posthouse.outbound.tlsresults import TlsResults
 from posthouse.outbound.ways import Ways, find_ways
@@ -32,6 +35,7 @@ def make_smtp_courier(settings: Settings, resolver: Resolver, clock: Clock) -> S
         securing=make_securing(settings, resolver, clock),
         relays=make_relays(settings),
         source_addresses=settings.smtp.source_addresses,
+        destinations=settings.destinations,
         results=TlsResults(settings.path(TLS_RESULTS), clock),
     )
 
@@ -43,7 +47,17 @@ async def explain(destination: str, settings: Settings, clock: Clock) -> Ways:
         # Whoever types this need not be who serves: no file of the server's is written.
         securing = make_securing(settings, resolver, clock, may_write=False)
         own, relay = own_host(settings), make_relays(settings).get(destination)
-        return await find_ways(destination, resolver, own=own, securing=securing, relay=relay)
+        rules = rules_for(destination, settings.destinations)
+        ways = await find_ways(
+            destination, resolver, own=own, securing=securing, relay=relay, level=cast("Level", rules.tls)
+        )
+        queue, smtp = settings.queue, settings.smtp
+        return replace(
+            ways,
+            connections=rules.connections or queue.connections_per_destination,
+            messages_per_minute=rules.messages_per_minute or queue.messages_per_minute,
+            source_addresses=rules.source_addresses or smtp.source_addresses,
+        )
     finally:
         await resolver.close()
 

@@ -6,7 +6,7 @@ Invariants:
 """
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from posthouse.base.errors import Reply
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from posthouse.runtime.validating import ValidatingResolver
 
 Kind = Literal["dane", "mta-sts", "verified", "encrypted", "opportunistic", "clear"]
+Level = Literal["", "none", "may", "encrypt", "verify", "dane", "requiretls"]
+"""What is asked of a destination beyond what its domain publishes: by the operator, in Postfix's words; by a message,
+``requiretls`` (RFC 8689 §4.2.1) or ``may``. Empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
     """What one session needs. ``names`` and ``records`` are DANE's, ``server_name`` is what TLS asks for; ``weaker``
-    is what may be tried where this fails, ``None``: nothing may."""
+    is what may be tried where this fails, ``None``: nothing may. ``is_final``: a host that fails is not
+    asked again for that message."""
 
     kind: Kind
     why: str
@@ -34,6 +38,7 @@ class Security:
     names: tuple[str, ...] = ()
     records: tuple[Tlsa, ...] = ()
     weaker: "Security | None" = None
+    is_final: bool = False
 
     @property
     def is_required(self) -> bool:
@@ -50,6 +55,8 @@ class Security:
         return dane.objection(self.records, chain, self.names) if self.kind == "dane" else ""
 
 
+ENCRYPTION_NEEDED = "5.7.10"
+"""RFC 8689 §4.2.1: no session that is protected as the message wants it."""
 CLEAR = Security("clear", "TLS is turned off or failed, and nothing asks for it")
 
 
@@ -81,17 +88,57 @@ class Securing:
         self._tls = tls
         self._validating = validating
         self._policies = policies
-        self._verifying = verifying or (verifying_tls() if policies is not None else None)
+        self._verifying = verifying
 
-    async def policy(self, domain: str) -> Policy | None:
-        """The MTA-STS policy of a domain whose MX hosts are about to be used."""
-        if self._policies is None:
+    async def policy(self, domain: str, level: Level = "") -> Policy | None:
+        """The MTA-STS policy of a domain whose MX hosts are about to be used, where it counts."""
+        if self._policies is None or level not in ("", "requiretls"):
             return None
         policy = await self._policies.policy(domain)
         return None if policy is None or policy.mode == "none" else policy
 
-    async def of(self, target: Target, domain: str, policy: Policy | None) -> Security:
+    async def of(self, target: Target, domain: str, policy: Policy | None, level: Level = "") -> Security:
         """What this host needs for mail to ``domain``. Raises ``HostUnavailableError``."""
+        why = f"tls = {level!r} is set for this destination"
+        match level:
+            case "none":
+                return Security("clear", why)
+            case "may":
+                return self._opportunistic(target, "nothing more is asked for")
+            case "encrypt":
+                return Security("encrypted", why, self._tls, target.host)
+            case "verify":
+                return Security("verified", why, self._verifies(), target.host)
+            case _:
+                pass
+        found = await self._by_dns(target, domain, policy)
+        if level == "requiretls":
+            return self._for_requiretls(found, target, domain, policy)
+        if level == "dane" and found.kind != "dane":
+            raise _unavailable(target.host, "it has no TLSA records that are validated and usable")
+        return found
+
+    def _for_requiretls(self, found: Security, target: Target, domain: str, policy: Policy | None) -> Security:
+        """RFC 8689 §2: the host's name is vouched for, and so is who answers there."""
+        if found.kind in ("dane", "mta-sts"):
+            return replace(found, weaker=None, is_final=True)
+        # A domain that is its own host needs nobody to vouch for the name.
+        is_named = target.is_mx_secure or target.host == domain or (policy is not None and policy.allows(target.host))
+        if not is_named:
+            text = f"Neither DNSSEC nor MTA-STS says that {target.host} is a mail host of {domain} (REQUIRETLS)"
+            raise HostUnavailableError(Reply(550, ENCRYPTION_NEEDED, text))
+        return Security("verified", "the message has REQUIRETLS", self._verifies(), target.host, is_final=True)
+
+    def _opportunistic(self, target: Target, why: str) -> Security:
+        return Security("opportunistic", why, self._tls, target.host, weaker=CLEAR) if self._tls else CLEAR
+
+    def _verifies(self) -> ssl.SSLContext:
+        if self._verifying is None:
+            self._verifying = verifying_tls()
+        return self._verifying
+
+    async def _by_dns(self, target: Target, domain: str, policy: Policy | None) -> Security:
+        """What the domain asks for itself."""
         if self._tls is None:
             return CLEAR
         base, records = await self._tlsa(target)
@@ -99,13 +146,7 @@ class Securing:
         if good:
             names = tuple(dict.fromkeys((base, target.host, domain)))
             return Security("dane", f"{len(good)} TLSA record(s) at {base}", self._tls, base, names, good)
-        weaker = Security(
-            "opportunistic",
-            "no DANE, no MTA-STS policy that is enforced",
-            self._tls,
-            target.host,
-            weaker=CLEAR,
-        )
+        weaker = self._opportunistic(target, "no DANE, no MTA-STS policy that is enforced")
         if policy is not None and (policy.mode == "enforce" or not records):
             return self._by_policy(target, policy, weaker)
         if records:
@@ -120,7 +161,7 @@ class Securing:
                 return weaker
             raise _unavailable(target.host, "the domain's MTA-STS policy does not name this host")
         why = f"MTA-STS policy {policy.id}, {policy.mode}"
-        return Security("mta-sts", why, self._verifying, target.host, weaker=weaker if is_testing else None)
+        return Security("mta-sts", why, self._verifies(), target.host, weaker=weaker if is_testing else None)
 
     async def _tlsa(self, target: Target) -> tuple[str, list[Tlsa]]:
         """Secure TLSA records, and the name they belong to. RFC 7672 §2.2.3."""

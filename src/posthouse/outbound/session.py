@@ -69,12 +69,13 @@ class HostUnavailableError(Exception):
 class TlsFailedError(Exception):
     """TLS was wanted and did not come about, or not with whom it should; the connection is of no use any more.
 
-    ``result`` is the word of RFC 8460 §4.3 for it.
+    ``result`` is the word of RFC 8460 §4.3 for it. ``may_pass``: it was the network or the server's mood.
     """
 
-    def __init__(self, text: str, result: str = "validation-failure") -> None:
+    def __init__(self, text: str, result: str = "validation-failure", *, may_pass: bool = False) -> None:
         super().__init__(text)
         self.result = result
+        self.may_pass = may_pass
 
 
 class TlsDemand(Protocol):
@@ -149,7 +150,7 @@ class Session:
         """One transaction; the session may be over after it. Raises ``TryLater`` when the message can't be read."""
         self.transactions += 1
         self.has_sent_body = False
-        self._engine.send(_request(message, recipients))
+        self._engine.send(_request(message, recipients, is_lmtp=self._engine.lmtp))
         trouble = ""
         while True:
             try:
@@ -192,6 +193,11 @@ class Session:
                     return said
                 case _:
                     pass
+
+    @property
+    def offers_requiretls(self) -> bool:
+        """Whether it promises to pass on only through TLS what asks for that (RFC 8689)."""
+        return self.is_tls and "REQUIRETLS" in self._engine.capabilities
 
     @property
     def is_tls(self) -> bool:
@@ -291,7 +297,8 @@ class Session:
             event = await self._next(self._timeouts.command)
             if isinstance(event, TlsRefused):
                 if tls.is_required:
-                    raise TlsFailedError(f"it refuses STARTTLS: {event.reply}", "starttls-not-supported")
+                    text, may_pass = f"it refuses STARTTLS: {event.reply}", not event.reply.is_permanent_failure
+                    raise TlsFailedError(text, "starttls-not-supported", may_pass=may_pass)
                 return
             if not isinstance(event, TlsReady):
                 raise TlsFailedError(f"instead of TLS: {event}")
@@ -340,7 +347,7 @@ class Session:
         return Deferred(reply, self.host)
 
 
-def _request(message: QueuedMessage, recipients: Sequence[Recipient]) -> TransactionRequest:
+def _request(message: QueuedMessage, recipients: Sequence[Recipient], *, is_lmtp: bool) -> TransactionRequest:
     envelope = message.envelope
     return TransactionRequest(
         sender=envelope.sender,
@@ -350,6 +357,8 @@ def _request(message: QueuedMessage, recipients: Sequence[Recipient]) -> Transac
         smtputf8=envelope.smtputf8,
         ret=envelope.ret,
         envid=envelope.envid,
+        # RFC 8689 is about SMTP: LMTP is how mail is delivered here.
+        requiretls=envelope.tls == "REQUIRED" and not is_lmtp,
     )
 
 
@@ -367,7 +376,7 @@ def _tls_failure(failure: OSError) -> TlsFailedError:
     cause = failure.__cause__ if isinstance(failure.__cause__, ssl.SSLError) else failure
     if isinstance(cause, ssl.SSLCertVerificationError):
         return TlsFailedError(cause.verify_message, _CERTIFICATE_TROUBLE.get(cause.verify_code, "validation-failure"))
-    return TlsFailedError(explain(failure))
+    return TlsFailedError(explain(failure), may_pass=not isinstance(cause, ssl.SSLError))
 
 
 def explain(failure: OSError) -> str:

@@ -7,7 +7,7 @@ from posthouse.base.errors import PosthouseError
 from posthouse.outbound.mtasts import Policy
 from posthouse.outbound.relay import Relay
 from posthouse.outbound.routing import NextHop, OwnHost, Target, find_targets, parse_nexthop
-from posthouse.outbound.security import Securing
+from posthouse.outbound.security import Level, Securing
 from posthouse.outbound.session import HostUnavailableError
 from posthouse.runtime.resolver import Resolver
 
@@ -29,19 +29,33 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class Ways:
     """All of them in order; or ``trouble``, the reply that would be given. ``found_by``: ``relayhost``,
-    ``relays.NAME``, ``next hop`` or ``MX``."""
+    ``relays.NAME``, ``next hop`` or ``MX``. At most ``connections`` at once and ``messages_per_minute`` (0: any),
+    from ``source_addresses`` (empty: as the system chooses)."""
 
     destination: str
     found_by: str
     policy: str
     ways: tuple[Way, ...]
     trouble: str = ""
+    connections: int = 0
+    messages_per_minute: int = 0
+    source_addresses: tuple[str, ...] = ()
 
 
 async def find_ways(
-    destination: str, resolver: Resolver, *, own: OwnHost, securing: Securing, relay: Relay | None, port: int = 25
+    destination: str,
+    resolver: Resolver,
+    *,
+    own: OwnHost,
+    securing: Securing,
+    relay: Relay | None,
+    port: int = 25,
+    level: Level = "",
 ) -> Ways:
-    """``relay``: where the destination is a relayhost. Never raises for what the DNS says."""
+    """``relay``: where the destination is a relayhost. ``level``: what is set for it.
+
+    Never raises for what the DNS says.
+    """
     found_by = relay.setting if relay else "MX"
     try:
         nexthop = parse_nexthop(relay.destination if relay else destination)
@@ -52,18 +66,20 @@ async def find_ways(
         return Ways(destination, found_by, "", (), str(error.reply))
     except ValueError as error:
         return Ways(destination, found_by, "", (), str(error))
-    policy = None if relay or nexthop.is_literal else await securing.policy(nexthop.host)
-    ways = [await _way(target, nexthop, policy, securing, relay) for target in targets]
+    policy = None if relay or nexthop.is_literal else await securing.policy(nexthop.host, level)
+    ways = [await _way(target, nexthop, policy, securing, relay, level) for target in targets]
     text = f"{policy.mode}, id {policy.id}, for {' '.join(policy.mx)}" if policy else ""
     return Ways(destination, found_by, text, tuple(ways))
 
 
 async def _way(
-    target: Target, nexthop: NextHop, policy: Policy | None, securing: Securing, relay: Relay | None
+    target: Target, nexthop: NextHop, policy: Policy | None, securing: Securing, relay: Relay | None, level: Level
 ) -> Way:
     try:
         security = relay.security(target) if relay is not None else None
-        security = security or await securing.of(target, nexthop.host if relay is None else target.host, policy)
+        security = security or await securing.of(
+            target, nexthop.host if relay is None else target.host, policy, level
+        )
         kind, why = security.kind, security.why
     except HostUnavailableError as failure:
         kind, why = "none", failure.reply.text

@@ -283,6 +283,7 @@ class SmtpSession:
             smtputf8=event.smtputf8,
             ret=event.ret,
             envid=event.envid,
+            requiretls=event.requiretls,
         )
         self._engine.reply(OK)
 

@@ -60,7 +60,9 @@ class Bounces:
         recipient = Recipient(to, notify=frozenset({"NEVER"}))
         body = "7BIT" if data.isascii() else "8BITMIME"
         is_utf8 = envelope.smtputf8 or not to.isascii()
-        await self._submit(Envelope("", (recipient,), trace_id, body=body, smtputf8=is_utf8), data)
+        # RFC 8689 §5: what is said about a message needs what the message needed.
+        tls = envelope.tls if envelope.tls == "REQUIRED" else ""
+        await self._submit(Envelope("", (recipient,), trace_id, body=body, smtputf8=is_utf8, tls=tls), data)
         log.info(
             "bounced",
             trace=message.id,

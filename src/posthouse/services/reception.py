@@ -10,7 +10,7 @@ Invariants:
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from posthouse.base.clock import Clock
@@ -22,6 +22,7 @@ from posthouse.message.blindcopies import BlindCopies
 from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.headers import fields, header_end
+from posthouse.message.tlsrequired import waives_tls
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
 from posthouse.services.networks import is_in
@@ -148,11 +149,13 @@ class Reception:
         smtputf8: bool = False,
         ret: str = "",
         envid: str = "",
+        requiretls: bool = False,
     ) -> Transaction:
         """MAIL FROM. Raises ``Refused`` when the login may not use this sender, ``TryLater`` when not so much."""
         if client.login and sender and not await self.directory.may_send_as(client.login, sender):
             raise Refused(NOT_YOUR_ADDRESS, f"{client.login} may not send as {sender}")
-        envelope = Envelope(sender, (), new_trace_id(), ret, envid, body, smtputf8, client.login)
+        tls = "REQUIRED" if requiretls else ""
+        envelope = Envelope(sender, (), new_trace_id(), ret, envid, body, smtputf8, client.login, tls)
         transaction = Transaction(client, envelope, size_bytes)
         if client.login and self._allowances is not None:
             transaction.allowance = await self._allowances.begin(client.login, client.peer, size_bytes)
@@ -253,8 +256,11 @@ class Reception:
             content.finish()
         except OSError as error:
             raise not_stored(error) from error
-        prefix = self._trace_fields(transaction, content.head(HEAD_BYTES))
+        head = content.head(HEAD_BYTES)
+        prefix = self._trace_fields(transaction, head)
         accepted = transaction.accepted
+        if not envelope.tls and waives_tls(head):
+            envelope = replace(envelope, tls="OPTIONAL")
         recipients = [entry.recipient.address for entry in accepted]
         facts = {"peer": client.peer, "login": client.login, "recipients": recipients}
         if transaction.allowance is None or self._allowances is None:

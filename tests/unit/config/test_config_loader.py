@@ -7,6 +7,7 @@ import pytest
 from posthouse.config import loader
 from posthouse.config.checks import CHECKS
 from posthouse.config.loader import ConfigError, load
+from posthouse.config.reference import as_toml
 
 
 def problems(tmp_path, text):
@@ -222,3 +223,26 @@ def test_relays_have_names_of_the_operators_choice(tmp_path):
 def test_what_is_wrong_with_a_relay_is_told(tmp_path, text, told):
     (problem,) = problems(tmp_path, text)
     assert problem.startswith(told)
+
+
+def test_destinations_have_names_with_dots_and_brackets(tmp_path):
+    text = '[destinations."d.example"]\ntls = "verify"\n[destinations."[mx.d.example]:26"]\nconnections = 2\n'
+    found = settings(tmp_path, text)
+    assert found.destinations["d.example"].tls == "verify"
+    assert found.destinations["[mx.d.example]:26"].connections == 2
+    assert '[destinations."d.example"]\ntls = "verify"' in as_toml(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ('[destinations."d.example"]\ntls = "secure"\n', 2, "destinations.d.example.tls: expected one of '', 'none'"),
+        ('[destinations."D.example"]\n', 1, "destinations.D.example: no name for a destination"),
+        ('[destinations."[a]:26"]\nrate = 1\n', 2, "destinations.[a]:26.rate: unknown"),
+        ('[destinations."d.example"]\nsource_addresses = ["x"]\n', 2, "expected an IP address"),
+    ],
+)
+def test_what_is_wrong_with_a_destination_is_told_with_its_line(tmp_path, text, line, problem):
+    (told,) = problems(tmp_path, text)
+    assert told.startswith(f"{line}: ")
+    assert problem in told

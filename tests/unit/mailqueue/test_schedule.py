@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from posthouse.config.destinations import Destination
 from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.courier import Route
 from posthouse.mailqueue.schedule import REMEMBERED, Job, Schedule, next_attempt
@@ -273,6 +274,18 @@ def test_a_rate_spreads_the_messages_to_a_destination_and_leaves_this_host_alone
     assert plan.next_event() == 102
     assert [job.message for job in take_all(plan, 102)] == ["a1"]
     assert take_all(plan, 103.9) == []
+
+
+def test_a_destination_with_limits_of_its_own_is_held_to_them_and_no_other_is():
+    rules = {"a.example": Destination(connections=1), "[mx.b.example]:26": Destination(messages_per_minute=60)}
+    plan = Schedule(QueuePolicy(), destinations=rules)
+    slow, paced = Route("smtp", "A.example"), Route("smtp", "user@[mx.b.example]:26")
+    for number in range(3):
+        plan.put(f"a{number}", slow, ONE, 0)
+        plan.put(f"b{number}", paced, ONE, 0)
+        plan.put(f"c{number}", Route("smtp", "c.example"), ONE, 0)
+    assert sorted(job.message for job in take_all(plan, 100)) == ["a0", "b0", "c0", "c1", "c2"]
+    assert [job.message for job in take_all(plan, 101)] == ["b1"]
 
 
 def test_a_backlog_does_not_take_the_place_of_others():

@@ -13,6 +13,7 @@ from tests.validatingserver import ValidatingServer
 
 from posthouse.base.clock import FakeClock
 from posthouse.base.errors import Refused
+from posthouse.config.destinations import Destination
 from posthouse.mailqueue.courier import Deferred, Delivered
 from posthouse.outbound.mtasts import Policies
 from posthouse.outbound.routing import OwnHost
@@ -91,6 +92,7 @@ def send(tmp_path):
                         securing=securing,
                         timeouts=PATIENT,
                         results=TlsResults(str(tmp_path / "results"), FakeClock()),
+                        destinations={"d.example": Destination(tls=options.pop("tls_set", ""))},
                         **options,
                     )
                     try:

@@ -130,3 +130,10 @@ def test_a_report_that_could_not_be_submitted_is_an_error(tmp_path):
     bounces = Bounces("mail.example", QueuePolicy(), FakeClock(), submit)
     with pytest.raises(OSError, match="disk full"):
         asyncio.run(bounces.report(queued(tmp_path, failed()), (0,)))
+
+
+def test_what_is_said_about_a_message_needs_the_tls_that_the_message_needed(tmp_path):
+    """RFC 8689 §5; that of one that would rather go unprotected goes as any other."""
+    for tls, expected in (("REQUIRED", "REQUIRED"), ("OPTIONAL", ""), ("", "")):
+        ((envelope, _),) = report(queued(tmp_path, failed(), tls=tls))
+        assert envelope.tls == expected

@@ -10,9 +10,16 @@ from posthouse.protocols.smtp.replies import encode
 
 @lru_cache(maxsize=64)
 def announcement(
-    hostname: str, *, max_size_bytes: int, starttls: bool, mechanisms: tuple[str, ...], xclient: bool = False
+    hostname: str,
+    *,
+    max_size_bytes: int,
+    starttls: bool,
+    mechanisms: tuple[str, ...],
+    xclient: bool = False,
+    tls: bool = False,
 ) -> bytes:
-    """The whole reply to EHLO (RFC 5321 §4.1.1.1). STARTTLS and AUTH only where they can be used now."""
+    """The whole reply to EHLO (RFC 5321 §4.1.1.1). STARTTLS and AUTH only where they can be used now, REQUIRETLS only
+    within ``tls`` (RFC 8689 §2)."""
     lines = [hostname, "PIPELINING", f"SIZE {max_size_bytes}" if max_size_bytes else "SIZE"]
     if starttls:
         lines.append("STARTTLS")
@@ -21,6 +28,8 @@ def announcement(
         lines += [f"AUTH{separator}{' '.join(mechanisms)}" for separator in " ="]
     if xclient:
         lines.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
+    if tls:
+        lines.append("REQUIRETLS")
     lines += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
     return encode(Reply(250, "", "\n".join(lines)))
 

@@ -64,7 +64,7 @@ class MailFrom:
 
     ``size``: octets announced, 0 if none. ``body``: ``7BIT`` or ``8BITMIME`` (RFC 6152). ``ret``: ``FULL``,
     ``HDRS`` or empty; ``envid`` decoded (RFC 3461 §4.3, §4.4). ``auth``: who submitted it first, decoded;
-    ``<>`` or empty if unknown (RFC 4954 §5), and no more than a claim.
+    ``<>`` or empty if unknown (RFC 4954 §5), and no more than a claim. ``requiretls``: RFC 8689.
     """
 
     path: str
@@ -74,6 +74,7 @@ class MailFrom:
     ret: str = ""
     envid: str = ""
     auth: str = ""
+    requiretls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

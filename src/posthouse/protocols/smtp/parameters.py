@@ -28,6 +28,7 @@ class MailParameters:
     ret: str = ""
     envid: str = ""
     auth: str = ""
+    requiretls: bool = False
 
 
 @dataclass(slots=True)
@@ -155,6 +156,13 @@ def _auth(mail: MailParameters, value: bytes) -> None:
     mail.auth = xtext.decode(value)
 
 
+def _requiretls(mail: MailParameters, value: bytes) -> None:
+    """RFC 8689 §2."""
+    if value:
+        raise ValueError("takes no value")
+    mail.requiretls = True
+
+
 def _notify(rcpt: RcptParameters, value: bytes) -> None:
     """RFC 3461 §4.1: NEVER stands alone."""
     value = value.upper()
@@ -183,5 +191,6 @@ _MAIL: dict[bytes, Callable[[MailParameters, bytes], None]] = {
     b"RET": _ret,
     b"ENVID": _envid,
     b"AUTH": _auth,
+    b"REQUIRETLS": _requiretls,
 }
 _RCPT: dict[bytes, Callable[[RcptParameters, bytes], None]] = {b"NOTIFY": _notify, b"ORCPT": _orcpt}

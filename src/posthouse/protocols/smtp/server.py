@@ -89,6 +89,7 @@ class SmtpServerEngine(Intake):
                 starttls=options.starttls and not self.tls,
                 mechanisms=() if self.authenticated else tuple(self.auth_mechanisms),
                 xclient=options.xclient,
+                tls=self.tls and not options.lmtp,
             )
         )
 
@@ -273,11 +274,14 @@ class SmtpServerEngine(Intake):
             sender = _address(path, "5.1.7", utf8=given.smtputf8, sender=True)
         except PeerError as error:
             return self._fail(error.reply)
+        if given.requiretls and not self.tls:  # RFC 8689 §2: it is not even offered there
+            return self._fail(replies.NEED_TLS)
         if 0 < self.options.max_size_bytes < given.size:  # RFC 1870 §6.1
             return self._put(replies.TOO_LARGE)
         self._utf8 = given.smtputf8
         self._asked = Asked.MAIL
-        return events.MailFrom(sender, given.size, given.body, given.smtputf8, given.ret, given.envid, given.auth)
+        size, body, utf8 = given.size, given.body, given.smtputf8
+        return events.MailFrom(sender, size, body, utf8, given.ret, given.envid, given.auth, given.requiretls)
 
     def _rcpt(self, argument: bytes) -> Event | None:
         if self._recipients >= self.options.max_recipients:

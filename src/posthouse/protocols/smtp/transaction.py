@@ -12,6 +12,9 @@ from posthouse.protocols.smtp import xtext
 from posthouse.protocols.smtp.body import OutgoingBody
 from posthouse.protocols.smtp.capabilities import Capabilities
 
+REQUIRETLS_NEEDED = Reply(550, "5.7.30", "The server does not promise to protect the message (REQUIRETLS)")
+"""RFC 8689 §4.2.1."""
+
 _CONTROLS = bytes(range(32)) + b"\x7f"
 
 
@@ -30,6 +33,7 @@ class TransactionRequest:
     ret: str = ""
     envid: str = ""
     is_probe: bool = False
+    requiretls: bool = False
 
     def refusal(self, capabilities: Capabilities) -> Reply | None:
         """Why there is no point in asking this server."""
@@ -41,6 +45,8 @@ class TransactionRequest:
             )
         if self._needs_utf8 and "SMTPUTF8" not in capabilities:
             return Reply(550, "5.6.7", "The server does not take internationalized mail (SMTPUTF8)")
+        if self.requiretls and "REQUIRETLS" not in capabilities:
+            return REQUIRETLS_NEEDED
         return None
 
     @property
@@ -61,6 +67,8 @@ class TransactionRequest:
             line += " BODY=8BITMIME"
         if self._needs_utf8:
             line += " SMTPUTF8"
+        if self.requiretls:
+            line += " REQUIRETLS"
         if "DSN" in capabilities:
             line += f" RET={self.ret}" if self.ret else ""
             line += f" ENVID={xtext.encode(self.envid)}" if self.envid else ""

@@ -141,3 +141,15 @@ def test_xtext_brings_back_what_went_in(text: str) -> None:
 def test_utf8_xtext_brings_back_what_went_in(text: str) -> None:
     """RFC 6533 §3."""
     assert xtext.decode_utf8(xtext.encode_utf8(text).encode("ascii")) == text
+
+
+def test_requiretls_is_offered_and_taken_within_tls_only() -> None:
+    """RFC 8689 §2"""
+    server = ready(starttls=True)
+    assert b"REQUIRETLS" not in server.output
+    assert server.say(b"MAIL FROM:<a@b> REQUIRETLS\r\n").startswith(b"530 5.7.0")
+    server.say(b"STARTTLS\r\n")
+    assert b"250-REQUIRETLS\r\n" in server.say(b"EHLO client.example.org\r\n")
+    assert server.say(b"MAIL FROM:<a@b> REQUIRETLS=1\r\n").startswith(b"501 5.5.4")
+    server.say(b"MAIL FROM:<a@b> REQUIRETLS\r\n")
+    assert server.events[-1] == MailFrom("a@b", requiretls=True)
