@@ -18,6 +18,19 @@ from posthouse.services.handover import Handover
 from posthouse.services.onward import LocalCourier, Routes
 
 
+async def warn_of_name_servers(settings: Settings) -> None:
+    """Say in the log what is wrong with them; mail waits, or goes without DANE, until that is mended."""
+    from posthouse.runtime.dnscheck import check_servers, overall_problem  # dnspython is for this process alone
+
+    # Others are nobody's concern before there is mail.
+    checks = await check_servers(settings.dns, only_believed=True)
+    for check in checks:
+        if check.problem:
+            log.warning("name-server", server=check.server, seconds=check.seconds, problem=check.problem)
+    if settings.smtp.dane and (problem := overall_problem(checks, needs_validation=True)):
+        log.warning("name-servers", problem=problem, see="posthouse dns check")
+
+
 async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
     """The one queue runner, until SIGTERM. ``ready`` is called once it works."""
     stop = stop_signal()
@@ -48,9 +61,11 @@ async def serve_queue(settings: Settings, ready: Callable[[], None]) -> None:
         )
         running = loop.create_task(runner.run())
         stopped = loop.create_task(stop.wait())
+        checking = loop.create_task(warn_of_name_servers(settings))
         ready()
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        checking.cancel()
         await runner.drain(DRAIN_SECONDS)
         await running
         for courier in (couriers["smtp"], couriers["lmtp"]):

@@ -9,6 +9,7 @@ from posthouse.cli import (
     alias,
     config,
     db,
+    dns,
     domain,
     guard,
     importing,
@@ -49,6 +50,7 @@ def serve(
 
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(dns.app, name="dns")
 app.add_typer(domain.app, name="domain")
 app.add_typer(account.app, name="account")
 app.add_typer(alias.app, name="alias")

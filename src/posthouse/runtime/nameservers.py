@@ -31,9 +31,14 @@ def make_resolver(settings: Dns) -> "DnsResolver | ValidatingResolver":
 
 def validating_servers(settings: Dns, resolv_conf: str = RESOLV_CONF) -> list[tuple[str, int]]:
     """Those of the servers that are believed, in their order; the others are not asked then."""
-    servers = [split(server) for server in settings.servers or _of_system(resolv_conf)]
+    servers = configured_servers(settings, resolv_conf)
     trusted = {ipaddress.ip_address(address) for address in settings.trusted}
     return [server for server in servers if _is_believed(server[0], trusted)]
+
+
+def configured_servers(settings: Dns, resolv_conf: str = RESOLV_CONF) -> list[tuple[str, int]]:
+    """All of the servers that may be asked, in their order."""
+    return [split(server) for server in settings.servers or _of_system(resolv_conf)]
 
 
 def split(server: str) -> tuple[str, int]:

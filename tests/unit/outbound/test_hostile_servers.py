@@ -1,4 +1,4 @@
-"""Servers that do what none should: each has a defined answer, within the time limits, and costs nobody else's mail."""
+"""Servers that do what none should: each has a defined answer, within the time limits."""
 
 import asyncio
 import os
