@@ -61,7 +61,7 @@ class SessionCourier(ABC):
 
         Raises ``HostUnavailableError``, ``Refused``, ``TryLater``.
         """
-        session = await self._open(destination)
+        session = await self._open(destination, "")
         try:
             return await session.probe(address)
         finally:
