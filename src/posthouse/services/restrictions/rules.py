@@ -174,7 +174,7 @@ async def reject_unauth_destination(facts: Facts, _: str) -> Decision | None:
         resolution = await facts.resolution()
     except Refused:
         return None  # an address of ours that there isn't
-    return refuse(554, "5.7.1", f"<{facts.recipient}>: Relay access denied") if resolution.relay else None
+    return refuse(554, "5.7.1", "Relay access denied") if resolution.relay else None
 
 
 @rule
