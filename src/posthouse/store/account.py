@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
-from posthouse.store import changes, folders, sync
+from posthouse.store import changes, folders, quota, sync
 from posthouse.store.accountfiles import AccountFiles
-from posthouse.store.filename import SEEN
+from posthouse.store.filename import DELETED, SEEN
 from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
-from posthouse.store.model import Appended, MailboxInfo, Status
+from posthouse.store.model import Appended, MailboxInfo, Quota, Status
 from posthouse.store.quota import Limit
 from posthouse.store.threads import Threads
 from posthouse.store.view import View
@@ -75,6 +75,10 @@ class AccountStore:
 
         return await self._run(work)
 
+    async def quota(self) -> Quota | None:
+        """None where there is no limit."""
+        return await self._run(_quota, self._limit)
+
     async def lock_maildrop(self) -> MaildropLock:
         """The maildrop for one POP3 session, until ``close()``. Raises InUse."""
         return await self._run(lambda files: MaildropLock(files.path))
@@ -90,9 +94,20 @@ def _status(files: AccountFiles, name: str) -> Status:
     folder = files.existing(name)
     with files.index.changing() as database:
         box = sync.synchronise(database, folder, files.host, move_new=False)
-        messages, recent, unseen, size_bytes = database.execute(
+        messages, recent, unseen, size_bytes, deleted, deleted_bytes, unsized = database.execute(
             "SELECT count(*), coalesce(sum(uid >= ?), 0), coalesce(sum(flags & ? = 0), 0),"
-            " coalesce(sum(coalesce(size, stored)), 0) FROM message WHERE mailbox = ?",
-            (box.first_recent, SEEN, box.id),
+            " coalesce(sum(coalesce(size, stored)), 0), coalesce(sum(flags & ? != 0), 0),"
+            " coalesce(sum(CASE WHEN flags & ? THEN coalesce(size, stored) END), 0), count(*) - count(size)"
+            " FROM message WHERE mailbox = ?",
+            (box.first_recent, SEEN, DELETED, DELETED, box.id),
         ).fetchone()
-    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq)
+    counted = (deleted, deleted_bytes, unsized)
+    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq, *counted)
+
+
+def _quota(files: AccountFiles, limit: Limit | None) -> Quota | None:
+    if limit is None:
+        return None
+    quota.room(files.path, limit)  # counts where nobody has
+    octets, messages = quota.used(files.path, limit) or (0, 0)
+    return Quota(limit.size_bytes, limit.messages, max(0, octets), max(0, messages))

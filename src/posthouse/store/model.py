@@ -31,6 +31,20 @@ class Status:
     unseen: int
     size_bytes: int
     modseq: int = 0
+    deleted: int = 0
+    deleted_bytes: int = 0
+    unsized: int = 0
+    """How many messages have a size that is not known yet; they count with that of their files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account may have and has; a limit of 0 is none."""
+
+    limit_bytes: int
+    limit_messages: int
+    used_bytes: int
+    used_messages: int
 
 
 @dataclass(frozen=True, slots=True)

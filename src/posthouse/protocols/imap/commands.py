@@ -125,11 +125,19 @@ class Subscribe(Command):
 
 @dataclass(frozen=True, slots=True)
 class List(Command):
-    """LIST and LSUB (RFC 3501 §6.3.8, §6.3.9)."""
+    """LIST and LSUB (RFC 3501 §6.3.8, §6.3.9).
+
+    Extended (RFC 5258): ``selection`` and ``returns`` are options in upper case, ``status`` the items of RETURN
+    (STATUS (…)).
+    """
 
     reference: str
-    pattern: str
+    patterns: tuple[str, ...]
     subscribed_only: bool
+    is_extended: bool = False
+    selection: frozenset[bytes] = frozenset()
+    returns: frozenset[bytes] = frozenset()
+    status: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,25 @@ class Status(Command):
 
     mailbox: str
     items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuota(Command):
+    """GETQUOTA (RFC 9208 §4.1.1)."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuotaRoot(Command):
+    """GETQUOTAROOT (RFC 9208 §4.1.2)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticate(Command):
+    """UNAUTHENTICATE (RFC 8437)."""
 
 
 @dataclass(frozen=True, slots=True)

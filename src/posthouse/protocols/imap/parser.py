@@ -14,6 +14,7 @@ from posthouse.protocols.imap import commands
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
+from posthouse.protocols.imap.listing import parse_list, parse_status_items
 from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
@@ -24,7 +25,6 @@ from posthouse.protocols.sasl.credentials import decode_base64
 Parser = Callable[[bytes, Cursor], Command]
 
 SPECIAL_USES: Final = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
-STATUS_ITEMS: Final = frozenset({b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ"})
 
 # RFC 2971 §3.3: no more than 30 fields.
 MAX_ID_FIELDS: Final = 30
@@ -179,22 +179,25 @@ def _subscribe(subscribed: bool, tag: bytes, cursor: Cursor) -> Command:
     return commands.Subscribe(tag, _mailbox_argument(cursor), subscribed)
 
 
-def _list(subscribed_only: bool, tag: bytes, cursor: Cursor) -> Command:
+def _lsub(tag: bytes, cursor: Cursor) -> Command:
     reference = _mailbox_argument(cursor)
     cursor.space()
-    return commands.List(tag, reference, cursor.list_mailbox(), subscribed_only)
+    return commands.List(tag, reference, (cursor.list_mailbox(),), True)
 
 
 def _status(tag: bytes, cursor: Cursor) -> Command:
     mailbox = _mailbox_argument(cursor)
-    cursor.expect(b" (")
-    items = [cursor.keyword()]
-    while cursor.skip(b" "):
-        items.append(cursor.keyword())
-    cursor.expect(b")")
-    if not STATUS_ITEMS.issuperset(items):
-        raise syntax_error("Unknown STATUS item")
-    return commands.Status(tag, mailbox, tuple(dict.fromkeys(items)))
+    cursor.space()
+    return commands.Status(tag, mailbox, parse_status_items(cursor))
+
+
+def _get_quota(tag: bytes, cursor: Cursor) -> Command:
+    cursor.space()
+    return commands.GetQuota(tag, cursor.astring())
+
+
+def _get_quota_root(tag: bytes, cursor: Cursor) -> Command:
+    return commands.GetQuotaRoot(tag, _mailbox_argument(cursor))
 
 
 def _enable(tag: bytes, cursor: Cursor) -> Command:
@@ -273,9 +276,12 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"RENAME": _rename,
     b"SUBSCRIBE": partial(_subscribe, True),
     b"UNSUBSCRIBE": partial(_subscribe, False),
-    b"LIST": partial(_list, False),
-    b"LSUB": partial(_list, True),
+    b"LIST": parse_list,
+    b"LSUB": _lsub,
     b"STATUS": _status,
+    b"GETQUOTA": _get_quota,
+    b"GETQUOTAROOT": _get_quota_root,
+    b"UNAUTHENTICATE": partial(_bare, commands.Unauthenticate),
     b"NAMESPACE": partial(_bare, commands.Namespace),
     b"ENABLE": _enable,
     b"IDLE": partial(_bare, commands.Idle),

@@ -18,6 +18,13 @@ AFTER_LOGIN: Final = (
     "WITHIN",
     "CONDSTORE",
     "QRESYNC",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "STATUS=SIZE",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
+    "UNAUTHENTICATE",
 )
 
 # What ENABLE (RFC 5161) can switch on.
@@ -42,6 +49,6 @@ def before_login(mechanisms: Sequence[str], *, starttls: bool) -> str:
     return " ".join(words)
 
 
-def after_login() -> str:
+def after_login(max_append_bytes: int) -> str:
     """For a client that has logged in."""
-    return " ".join(AFTER_LOGIN)
+    return " ".join([*AFTER_LOGIN, f"APPENDLIMIT={max_append_bytes}"])

@@ -22,6 +22,7 @@ from posthouse.servers.imap.commands.login import login
 from posthouse.servers.imap.commands.logout import logout
 from posthouse.servers.imap.commands.namespace import namespace
 from posthouse.servers.imap.commands.noop import check, noop
+from posthouse.servers.imap.commands.quota import get_quota, get_quota_root
 from posthouse.servers.imap.commands.rename import rename
 from posthouse.servers.imap.commands.search import search
 from posthouse.servers.imap.commands.select import select
@@ -29,6 +30,7 @@ from posthouse.servers.imap.commands.starttls import starttls
 from posthouse.servers.imap.commands.status import status
 from posthouse.servers.imap.commands.store import store
 from posthouse.servers.imap.commands.subscribe import subscribe
+from posthouse.servers.imap.commands.unauthenticate import unauthenticate
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -48,6 +50,8 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Enable: enable,
     commands.Expunge: expunge,
     commands.Fetch: fetch,
+    commands.GetQuota: get_quota,
+    commands.GetQuotaRoot: get_quota_root,
     commands.Id: identify,
     commands.Idle: idle,
     commands.List: list_mailboxes,
@@ -63,4 +67,5 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Status: status,
     commands.Store: store,
     commands.Subscribe: subscribe,
+    commands.Unauthenticate: unauthenticate,
 }

@@ -177,12 +177,20 @@ class ImapSession:
     def capability(self) -> str:
         """What this client is told of our capabilities now."""
         if self.engine.state is not State.NOT_AUTHENTICATED:
-            return capabilities.after_login()
+            return capabilities.after_login(self.service.settings.imap.max_append_bytes)
         return capabilities.before_login(self.mechanisms(), starttls=self.offers_starttls)
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that may be used on this connection."""
         return tuple(filter(is_sasl, self.service.login.mechanisms(self.peer)))
+
+    def log_out(self) -> None:
+        """As if nobody had logged in yet; of the connection only TLS stays (RFC 8437 §4)."""
+        self.unselect()
+        self.store = None
+        self.login = ""
+        self.enabled.clear()
+        self.engine.state = State.NOT_AUTHENTICATED
 
     def tls_has_begun(self) -> None:
         """The same client is somebody else from now on: what it said in clear counts no more."""

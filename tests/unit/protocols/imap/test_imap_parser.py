@@ -48,9 +48,9 @@ def search(text: bytes) -> query.Query:
         (b"A683 DELETE blurdybloop", commands.Delete(b"A683", "blurdybloop")),
         (b"A683 RENAME blurdybloop sarasoop", commands.Rename(b"A683", "blurdybloop", "sarasoop")),
         (b"A002 SUBSCRIBE #news.comp.mail.mime", commands.Subscribe(b"A002", "#news.comp.mail.mime", True)),
-        (b'A101 LIST "" ""', commands.List(b"A101", "", "", False)),
-        (b"A202 LIST ~/Mail/ %", commands.List(b"A202", "~/Mail/", "%", False)),
-        (b'A002 LSUB "#news." "comp.mail.*"', commands.List(b"A002", "#news.", "comp.mail.*", True)),
+        (b'A101 LIST "" ""', commands.List(b"A101", "", ("",), False)),
+        (b"A202 LIST ~/Mail/ %", commands.List(b"A202", "~/Mail/", ("%",), False)),
+        (b'A002 LSUB "#news." "comp.mail.*"', commands.List(b"A002", "#news.", ("comp.mail.*",), True)),
         (
             b"A042 STATUS blurdybloop (UIDNEXT MESSAGES)",
             commands.Status(b"A042", "blurdybloop", (b"UIDNEXT", b"MESSAGES")),

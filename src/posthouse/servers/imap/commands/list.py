@@ -1,4 +1,4 @@
-"""LIST and LSUB (RFC 3501 §6.3.8, §6.3.9; CHILDREN RFC 3348; SPECIAL-USE RFC 6154)."""
+"""LIST and LSUB (RFC 3501 §6.3.8, §6.3.9; RFC 5258; CHILDREN RFC 3348; SPECIAL-USE RFC 6154; STATUS RFC 5819)."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -7,41 +7,84 @@ from posthouse.protocols.imap import render
 from posthouse.protocols.imap.commands import List
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.wildcards import SEPARATOR, Wildcards
+from posthouse.servers.imap.commands.status import status_items
+from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.model import MailboxInfo
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
 
+CHILD_SUBSCRIBED = ' ("CHILDINFO" ("SUBSCRIBED"))'
+Listed = tuple[MailboxInfo, str, str]
+"""A mailbox, its attributes, and what comes after its name."""
+
 
 async def list_mailboxes(session: "ImapSession", command: List) -> Completion:
     name = "LSUB" if command.subscribed_only else "LIST"
-    if not command.pattern:
+    if command.patterns == ("",) and not command.is_extended:
         # RFC 3501 §6.3.8: the separator and the root of the reference, which is empty here.
         session.engine.untagged(f'{name} (\\Noselect) "{SEPARATOR}" ""'.encode())
         return ok(f"{name} completed")
-    wildcards = Wildcards(command.reference + command.pattern)
+    patterns = [Wildcards(command.reference + pattern) for pattern in command.patterns if pattern]
     mailboxes = await session.mailboxes.mailboxes()
-    found = _subscribed(mailboxes, wildcards) if command.subscribed_only else _existing(mailboxes, wildcards)
-    for mailbox, attributes in found:
-        wire = render.mailbox(mailbox)
-        session.engine.untagged(b'%b (%b) "%b" %b' % (name.encode(), attributes.encode(), SEPARATOR.encode(), wire))
+    if command.subscribed_only:
+        found = _lsub(mailboxes, patterns[0])
+    elif b"SUBSCRIBED" in command.selection:
+        found = _subscribed(mailboxes, patterns, command)
+    else:
+        found = _existing(mailboxes, patterns, command)
+    for mailbox, attributes, extra in found:
+        wire = render.mailbox(mailbox.name)
+        line = b'%b (%b) "%b" %b%b' % (name.encode(), attributes.encode(), SEPARATOR.encode(), wire, extra.encode())
+        session.engine.untagged(line)
+        if command.status and mailbox.selectable:
+            await _send_status(session, mailbox.name, command.status)
     return ok(f"{name} completed")
 
 
-def _existing(mailboxes: Sequence[MailboxInfo], wildcards: Wildcards) -> Iterator[tuple[str, str]]:
-    """Names and attributes of mailboxes, and of the levels above them."""
+async def _send_status(session: "ImapSession", mailbox: str, items: Sequence[bytes]) -> None:
+    """RFC 5819 §2: where there is none to be had, there is none."""
+    try:
+        values = await status_items(session, mailbox, items)
+    except NoSuchMailbox:
+        return
+    session.engine.untagged(b"STATUS %b (%b)" % (render.mailbox(mailbox), values))
+    await session.flush()
+
+
+def _existing(mailboxes: Sequence[MailboxInfo], patterns: Sequence[Wildcards], command: List) -> Iterator[Listed]:
+    """Mailboxes, and the levels above them."""
     for mailbox in mailboxes:
+        if b"SPECIAL-USE" in command.selection and not mailbox.special_use:
+            continue
         # What neither holds messages nor has children is only a subscription left behind.
-        if (mailbox.selectable or mailbox.has_children) and wildcards.match(mailbox.name):
-            words = [
-                "" if mailbox.selectable else "\\Noselect",
-                "\\HasChildren" if mailbox.has_children else "\\HasNoChildren",
-                mailbox.special_use,
-            ]
-            yield mailbox.name, " ".join(filter(None, words))
+        if (mailbox.selectable or mailbox.has_children) and _matches(patterns, mailbox.name):
+            yield mailbox, _attributes(mailbox, command, show_subscribed=b"SUBSCRIBED" in command.returns), ""
 
 
-def _subscribed(mailboxes: Sequence[MailboxInfo], wildcards: Wildcards) -> Iterator[tuple[str, str]]:
+def _subscribed(mailboxes: Sequence[MailboxInfo], patterns: Sequence[Wildcards], command: List) -> Iterator[Listed]:
+    """What is subscribed, whether or not it exists.
+
+    With RECURSIVEMATCH also what has subscribed children that the patterns don't find (RFC 5258 §3.5).
+    """
+    wanted = {
+        mailbox.name
+        for mailbox in mailboxes
+        if mailbox.subscribed and (mailbox.special_use or b"SPECIAL-USE" not in command.selection)
+    }
+    parents: set[str] = set()
+    if b"RECURSIVEMATCH" in command.selection:
+        for name in wanted:
+            if not _matches(patterns, name):
+                parts = name.split(SEPARATOR)
+                parents.update(SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts)))
+    for mailbox in mailboxes:
+        if mailbox.name in wanted | parents and _matches(patterns, mailbox.name):
+            extra = CHILD_SUBSCRIBED if mailbox.name in parents else ""
+            yield mailbox, _attributes(mailbox, command, show_subscribed=True), extra
+
+
+def _lsub(mailboxes: Sequence[MailboxInfo], pattern: Wildcards) -> Iterator[Listed]:
     """Names that are subscribed, whether or not they still exist.
 
     With ``%`` at the end also levels above them, as \\Noselect where they aren't subscribed themselves
@@ -49,10 +92,25 @@ def _subscribed(mailboxes: Sequence[MailboxInfo], wildcards: Wildcards) -> Itera
     """
     names = {mailbox.name for mailbox in mailboxes if mailbox.subscribed}
     levels: set[str] = set()
-    if wildcards.ends_at_level:
+    if pattern.ends_at_level:
         for name in names:
             parts = name.split(SEPARATOR)
             levels.update(SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts)))
     for name in sorted(names | levels):
-        if wildcards.match(name):
-            yield name, "" if name in names else "\\Noselect"
+        if pattern.match(name):
+            yield MailboxInfo(name), "" if name in names else "\\Noselect", ""
+
+
+def _attributes(mailbox: MailboxInfo, command: List, *, show_subscribed: bool) -> str:
+    missing = "\\NonExistent" if command.is_extended else "\\Noselect"
+    words = [
+        "" if mailbox.selectable else missing,
+        "\\Subscribed" if show_subscribed and mailbox.subscribed else "",
+        "\\HasChildren" if mailbox.has_children else "\\HasNoChildren",
+        mailbox.special_use,
+    ]
+    return " ".join(filter(None, words))
+
+
+def _matches(patterns: Sequence[Wildcards], name: str) -> bool:
+    return any(pattern.match(name) for pattern in patterns)
