@@ -229,7 +229,7 @@ def test_a_policy_service_is_asked_and_obeyed(need, serve, policy):
         wanted = {"request": "smtpd_access_policy", "protocol_state": "RCPT", "protocol_name": "ESMTP"}
         wanted |= {"client_address": "127.0.0.1", "client_name": "client.example", "recipient": ALICE}
         assert {name: asked[name] for name in wanted} == wanted
-        policy.answers = {"a@known.example": "HOLD"}
+        policy.answers = {"a@known.example": "FILTER x:y"}
         assert "451 4.3.5" in swaks(need, house, code=24)
 
 

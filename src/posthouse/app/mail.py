@@ -30,6 +30,7 @@ from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.rates import Rates
 from posthouse.services.reception import Reception
 from posthouse.services.restrictions.lists import Restrictions, open_restrictions
+from posthouse.services.rewriting.rewriting import Rewriting
 from posthouse.services.secret import host_secret
 from posthouse.services.sending.allowances import Allowances
 from posthouse.services.sending.notices import Notices
@@ -128,6 +129,7 @@ def _sessions(
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
     hostname = settings.hostname
+    rewrites = restrictions.decides or not settings.rewrite.does_nothing
     reception = Reception(
         hostname,
         settings.smtp.mynetworks,
@@ -137,6 +139,7 @@ def _sessions(
         restrictions,
         allowances,
         hide_client=settings.submission.hide_client,
+        rewriting=Rewriting(settings, its.placement) if rewrites else None,
     )
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:

@@ -92,10 +92,11 @@ def serve(
 
 
 def _check_tables(settings: Settings) -> None:
-    """The access tables that the restriction lists name."""
+    """The access tables that the restriction lists name, and the files of ``[rewrite]``."""
     from posthouse.services.restrictions.lists import broken_tables  # after the configuration is known to be good
+    from posthouse.services.rewriting.rewriting import broken_files
 
-    if problems := broken_tables(settings):
+    if problems := broken_tables(settings) + broken_files(settings):
         raise CannotServeError("; ".join(problems))
 
 

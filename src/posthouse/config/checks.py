@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config import destinations, relays, transports
+from posthouse.config import destinations, relays, rewriting, transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -268,6 +268,7 @@ CHECKS: dict[str, Check] = {
     "transports.NAME.max_size_bytes": _whole(0, 2**40),
     "transports.NAME.timeout_seconds": _whole(1, 86_400),
     "transports.NAME.concurrency": _whole(1, 1000),
+    "rewrite.always_bcc": rewriting.address,
     "relays.NAME.host": _relayhost,
     "relays.NAME.senders": relays.sender,
     "destinations.NAME.tls": _choice(*destinations.LEVELS),

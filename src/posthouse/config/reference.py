@@ -10,6 +10,7 @@ from typing import Any, cast, get_type_hints
 from posthouse.config import destinations as destinations_module
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
+from posthouse.config import rewriting as rewriting_module
 from posthouse.config import settings as settings_module
 from posthouse.config import submission as submission_module
 from posthouse.config import transports as transports_module
@@ -33,6 +34,7 @@ _MODULES = (
     transports_module,
     relays_module,
     destinations_module,
+    rewriting_module,
     submission_module,
 )
 _NAMED: dict[Any, type] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from posthouse.config.destinations import Destination
 from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
+from posthouse.config.rewriting import Rewrite
 from posthouse.config.submission import Submission
 from posthouse.config.transports import Local, Transport, built_in
 
@@ -370,6 +371,7 @@ class Settings:
     dnslists: DnsListSites = field(default_factory=DnsListSites)
     greylist: Greylist = field(default_factory=Greylist)
     verify: Verify = field(default_factory=Verify)
+    rewrite: Rewrite = field(default_factory=Rewrite)
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)

@@ -103,15 +103,19 @@ class Placement:
 
         A recipient that can't be resolved goes to the queue, whose business failure is.
         """
+        await self.place(envelope, b"", Content.of(data), await self.resolve_own(envelope.recipients))
+
+    async def resolve_own(self, recipients: Sequence[Recipient]) -> list[Accepted]:
+        """Where mail goes that we send ourselves: whoever can't be resolved is the queue's."""
         accepted: list[Accepted] = []
-        for recipient in envelope.recipients:
+        for recipient in recipients:
             try:
                 destinations = (await self.directory.resolve(recipient.address)).destinations
                 self.outlets.check(destinations)
             except (Refused, TryLater):
                 destinations = (ToHost(recipient.address, "smtp", ""),)
             accepted.append(Accepted(recipient, destinations))
-        await self.place(envelope, b"", Content.of(data), accepted)
+        return accepted
 
     async def _commit(
         self,

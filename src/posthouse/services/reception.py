@@ -18,6 +18,7 @@ from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account, ToHost, ToMailbox
 from posthouse.journal.content import Content
+from posthouse.message.address import split
 from posthouse.message.blindcopies import BlindCopies
 from posthouse.message.dates import format_date
 from posthouse.message.envelope import Envelope, Recipient
@@ -30,6 +31,8 @@ from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
 from posthouse.services.restrictions.facts import Facts
 from posthouse.services.restrictions.lists import Restrictions
+from posthouse.services.rewriting.rewriting import Handed, Rewriting
+from posthouse.services.rewriting.treatment import NOTHING, Treatment
 from posthouse.services.sending.allowances import Allowance, Allowances
 from posthouse.store.store import Store
 
@@ -84,6 +87,8 @@ class Transaction:
     accepted: list[Accepted] = field(default_factory=list)
     headers: tuple[str, ...] = ()
     """What the restrictions want in front of the message."""
+    treatment: Treatment = NOTHING
+    """What they want to be done with it."""
     content: Content | None = None
     blind_copies: BlindCopies | None = None
     """Takes Bcc out of what a login sends."""
@@ -103,6 +108,7 @@ def _obey(outcome: Outcome, transaction: Transaction) -> None:
     """Raises ``Refused`` or ``TryLater`` where the lists say so."""
     if outcome.reply is None:
         transaction.headers = tuple(dict.fromkeys((*transaction.headers, *outcome.headers)))
+        transaction.treatment = transaction.treatment.and_also(outcome.treatment)
     elif outcome.reply.is_permanent_failure:
         raise Refused(outcome.reply, outcome.reason)
     else:
@@ -123,6 +129,7 @@ class Reception:
         allowances: Allowances | None = None,
         *,
         hide_client: bool = False,
+        rewriting: Rewriting | None = None,
     ) -> None:
         self.hostname = hostname
         self.placement = placement
@@ -133,6 +140,7 @@ class Reception:
         self._restrictions = restrictions
         self._allowances = allowances
         self._hide_client = hide_client
+        self._rewriting = rewriting
         self._mynetworks = tuple(mynetworks)
 
     def is_trusted(self, peer: str) -> bool:
@@ -166,9 +174,15 @@ class Reception:
     ) -> None:
         """RCPT TO. Raises ``Refused`` or ``TryLater``; otherwise the recipient is in."""
         await self._check_lists(transaction, address)
-        resolution = await self.directory.resolve(address)
         client = transaction.client
-        if resolution.relay and (client.is_lmtp or not client.may_relay):
+        is_changed = self._rewriting is not None and not client.is_lmtp
+        canonical = await self._rewriting.recipient(address) if self._rewriting and is_changed else address
+        resolution = await self.directory.resolve(canonical)
+        is_relayed = resolution.relay and not (
+            # A canonical address may be anywhere: it counts whether the one that was asked for is ours.
+            canonical != address and await self.directory.is_hosted(split(address)[1])
+        )
+        if is_relayed and (client.is_lmtp or not client.may_relay):
             raise Refused(NOT_FOR_US if client.is_lmtp else RELAY_DENIED, f"{client.peer} may not relay to {address}")
         destinations = resolution.destinations
         self.placement.outlets.check(destinations)
@@ -178,7 +192,7 @@ class Reception:
             await self._allowances.recipient(transaction.allowance, address)
         # A branch of an alias that leads nowhere is the queue's: its sender gets a report, the others get the mail.
         lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
-        recipient = Recipient(address, address, orcpt, notify)
+        recipient = Recipient(canonical, address, orcpt, notify)
         transaction.accepted.append(Accepted(recipient, destinations + lost))
 
     async def _check_lists(self, transaction: Transaction, address: str) -> None:
@@ -256,19 +270,39 @@ class Reception:
             content.finish()
         except OSError as error:
             raise not_stored(error) from error
+        handed = Handed(envelope, content, transaction.accepted)
+        if self._rewriting is not None and not client.is_lmtp:
+            handed = await self._rewriting.finish(
+                envelope, content, transaction.accepted, transaction.treatment, is_own=client.may_relay
+            )
+            transaction.content = content = handed.content
         head = content.head(HEAD_BYTES)
         prefix = self._trace_fields(transaction, head)
-        accepted = transaction.accepted
         if not envelope.tls and waives_tls(head):
-            envelope = replace(envelope, tls="OPTIONAL")
-        recipients = [entry.recipient.address for entry in accepted]
-        facts = {"peer": client.peer, "login": client.login, "recipients": recipients}
+            handed = replace(handed, envelope=replace(handed.envelope, tls="OPTIONAL"))
+        recipients = [entry.recipient.address for entry in transaction.accepted]
         if transaction.allowance is None or self._allowances is None:
-            await self.placement.place(envelope, prefix, content, accepted, **facts)
+            await self._place(handed, prefix, client, recipients, handed.hold)
             return
         async with self._allowances.taking(transaction.allowance, content.size, recipients) as held:
-            hold = held is not None
-            await self.placement.place(envelope, prefix, content, accepted, hold=hold, reason=held, **facts)
+            await self._place(handed, prefix, client, recipients, held or handed.hold)
+
+    async def _place(
+        self, handed: Handed, prefix: bytes, client: Client, recipients: list[str], held: Reply | None
+    ) -> None:
+        # What is discarded has nobody to go to.
+        if handed.accepted:
+            envelope, content, facts = handed.envelope, handed.content, {"peer": client.peer, "login": client.login}
+            await self.placement.place(
+                envelope,
+                prefix,
+                content,
+                handed.accepted,
+                hold=held is not None,
+                reason=held,
+                recipients=recipients,
+                **facts,
+            )
 
     async def _check_room(self, account: Account, size_bytes: int) -> None:
         if not account.quota:
@@ -293,7 +327,7 @@ class Reception:
             protocol=protocol,
             trace_id=trace_id,
             date=now,
-            recipients=[accepted.recipient.address for accepted in transaction.accepted[:2]],
+            recipients=[accepted.recipient.original for accepted in transaction.accepted[:2]],
             tls=client.tls,
         )
         prefix += "".join(f"{header}\r\n" for header in transaction.headers).encode("utf-8", "replace")

@@ -11,6 +11,7 @@ from posthouse.services.restrictions.decision import (
     defer_if_permit,
     defer_if_reject,
 )
+from posthouse.services.rewriting.treatment import parse_treatment
 
 _CODE = re.compile(r"([45]\d\d)(?:\s+([45]\.\d{1,3}\.\d{1,3}))?(?:\s+(.*))?", re.DOTALL)
 _STATUS = re.compile(r"([45]\.\d{1,3}\.\d{1,3})(?:\s+(.*))?", re.DOTALL)
@@ -32,6 +33,8 @@ def parse_action(text: str) -> Decision | Restriction | None:
         if status and status[0] != code[0]:
             raise ValueError(f"{text!r}: {status} is not of {code}'s class")
         return _refused(int(code), status or f"{code[0]}.7.1", words or "")
+    if treatment := parse_treatment(upper, rest):
+        return Decision(Verdict.TREAT, text.strip(), treatment=treatment)
     if upper in _WITH_TEXT:
         return _with_text(upper, rest)
     try:

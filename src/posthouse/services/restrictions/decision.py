@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from posthouse.base.errors import Reply
+from posthouse.services.rewriting.treatment import NOTHING, Treatment
 
 
 class Verdict(Enum):
@@ -16,6 +17,8 @@ class Verdict(Enum):
     DEFER_IF_REJECT = "defer if refused"
     WARN = "warn"
     PREPEND = "prepend"
+    TREAT = "treat"
+    """Take it in, and do something with the whole message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Decision:
     reason: str = ""
     reply: Reply | None = None
     header: str = ""
+    treatment: Treatment = NOTHING
 
 
 PERMIT = Decision(Verdict.PERMIT)
@@ -62,3 +66,4 @@ class Outcome:
     reply: Reply | None = None
     reason: str = ""
     headers: tuple[str, ...] = ()
+    treatment: Treatment = NOTHING

@@ -29,8 +29,10 @@ from posthouse.services.restrictions.listrules import WORDS as LIST_WORDS
 from posthouse.services.restrictions.listrules import ask_ahead, ask_list, ask_scored
 from posthouse.services.restrictions.policies import Policies, PolicyTrouble, attributes
 from posthouse.services.restrictions.rules import ALWAYS, RULES
-from posthouse.services.restrictions.tables import TableError, Tables, read
+from posthouse.services.restrictions.tables import Tables, read
 from posthouse.services.restrictions.verification import UNVERIFIED, VERIFY_FILE, Verification
+from posthouse.services.rewriting.treatment import NOTHING
+from posthouse.services.textfiles import TableError
 
 Note = Callable[[Step], None]
 MAX_DEPTH = 10
@@ -122,6 +124,7 @@ class Restrictions:
         self.decides_nothing = all(one.word in _FREE for stage, one in _all(settings) if stage != "data")
         """Whether what the lists say about a recipient is what happens anyhow."""
         self.has_data_list = bool(self._lists["data"])
+        self.decides = self.has_data_list or not self.decides_nothing
 
     async def close(self) -> None:
         self._policies.close()
@@ -235,7 +238,7 @@ def _acted(action: str | None, what: str) -> Decision | Restriction | None:
         return None
     found = parse_action(action)
     if isinstance(found, Decision) and found.verdict is not Verdict.PERMIT:
-        return Decision(found.verdict, f"{what}: {action}", found.reply, found.header)
+        return Decision(found.verdict, f"{what}: {action}", found.reply, found.header, found.treatment)
     return found
 
 
@@ -249,6 +252,7 @@ class _Walk:
         self._if_permit: tuple[Reply, str] | None = None
         self._if_reject: tuple[Reply, str] | None = None
         self._headers: list[str] = []
+        self._treatment = NOTHING
         self._has_asked_ahead = False
         self._ahead: list[Restriction] = []
 
@@ -260,7 +264,7 @@ class _Walk:
                 return Outcome(*refused)
         if self._if_permit is not None:
             return Outcome(*self._if_permit)
-        return Outcome(headers=tuple(self._headers))
+        return Outcome(headers=tuple(self._headers), treatment=self._treatment)
 
     async def _list(self, stage: str, ones: Sequence[Restriction]) -> tuple[Reply, str] | None:
         for one in ones:
@@ -297,6 +301,9 @@ class _Walk:
         if decision.verdict is Verdict.PREPEND:
             self._headers.append(decision.header)
             return None
+        if decision.verdict is Verdict.TREAT:
+            self._treatment = self._treatment.and_also(decision.treatment)
+            return None
         assert decision.reply is not None
         if decision.verdict is Verdict.DEFER_IF_PERMIT:
             self._if_permit = self._if_permit or (decision.reply, reason)
@@ -329,6 +336,8 @@ class _Walk:
             text = "nothing to say"
         elif decision.verdict is Verdict.PERMIT:
             text = "permit"
+        elif decision.verdict is Verdict.TREAT:
+            text = decision.reason
         elif decision.verdict is Verdict.PREPEND:
             text = f"prepend {decision.header}"
         else:

@@ -2,29 +2,17 @@
 
 Invariants:
   1. A look-up is a handful of look-ups in dictionaries, however large the table; no pattern is matched.
-  2. A file that changes is read anew within a second; while it can't be, its last good content counts.
-  3. A line that is wrong is told with the file's name and its number, and nothing of that file counts.
+  2. They are read, and read anew, as ``services.textfiles`` says.
 """
 
-import asyncio
 import ipaddress
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from posthouse.base.clock import Clock, SystemClock
-from posthouse.base.errors import Reply, TryLater
+from posthouse.base.clock import Clock
 from posthouse.message.address import lookup_key, split, split_extension
-from posthouse.runtime.log import log
 from posthouse.services.restrictions.actions import parse_action
-
-MAX_BYTES = 256 * 1024 * 1024
-LOOK_SECONDS = 1.0
-BROKEN = Reply(451, "4.3.5", "Server configuration problem")
-
-
-class TableError(Exception):
-    """A file that can't be used; the text says which line, and why."""
+from posthouse.services.textfiles import TableError, TextFiles, lines
 
 
 @dataclass(slots=True)
@@ -76,19 +64,9 @@ def _parents(name: str) -> Iterator[str]:
 def read(path: str) -> Table:
     """Read a file. Raises ``TableError``."""
     table = Table()
-    try:
-        if os.stat(path).st_size > MAX_BYTES:
-            raise TableError(f"{path}: larger than {MAX_BYTES >> 20} MB")
-        with open(path, encoding="utf-8") as file:
-            actions: dict[str, str] = {}
-            for number, line in enumerate(file, 1):
-                words = line.split(None, 1)
-                if words and not words[0].startswith("#"):
-                    _add(table, words, actions, f"{path}:{number}")
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path}: not UTF-8 at byte {error.start}") from None
+    actions: dict[str, str] = {}
+    for place, line in lines(path):
+        _add(table, line.split(None, 1), actions, place)
     return table
 
 
@@ -123,45 +101,8 @@ def _plain(key: str) -> str:
     return key.lstrip(".") if "@" not in key else key
 
 
-class Tables:
+class Tables(TextFiles[Table]):
     """The access tables of one process, each read when it is first asked."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self._tables: dict[str, tuple[float, tuple[float, int], Table]] = {}
-        self._reading = asyncio.Lock()
-
-    async def table(self, path: str) -> Table:
-        """The table as it is now. Raises ``TryLater`` for one that was never good."""
-        known = self._tables.get(path)
-        if known is not None and known[0] > self._clock.monotonic():
-            return known[2]
-        async with self._reading:
-            return await self._current(path)
-
-    async def _current(self, path: str) -> Table:
-        known = self._tables.get(path)
-        now = self._clock.monotonic()
-        if known is not None and known[0] > now:
-            return known[2]
-        stamp = _stamp(path)
-        if known is not None and stamp == known[1]:
-            self._tables[path] = (now + LOOK_SECONDS, stamp, known[2])
-            return known[2]
-        try:
-            table = await asyncio.to_thread(read, path)
-        except TableError as error:
-            if known is None:
-                raise TryLater(str(error), BROKEN) from None
-            log.warning("access-table-broken", reason=str(error), advice="what it had before still counts")
-            table = known[2]
-        self._tables[path] = (self._clock.monotonic() + LOOK_SECONDS, stamp, table)
-        return table
-
-
-def _stamp(path: str) -> tuple[float, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0.0, -1
-    return found.st_mtime, found.st_size
+        super().__init__(read, clock)

@@ -10,7 +10,8 @@ from posthouse.base.errors import Reply, TryLater
 from posthouse.config.restrictions import Restriction
 from posthouse.services.restrictions.actions import parse_action
 from posthouse.services.restrictions.decision import PERMIT, Decision, Verdict
-from posthouse.services.restrictions.tables import LOOK_SECONDS, TableError, Tables, read
+from posthouse.services.restrictions.tables import Tables, read
+from posthouse.services.textfiles import LOOK_SECONDS, TableError
 
 ACCESS = """\
 # comment
@@ -71,7 +72,7 @@ def test_an_action_is_what_postfix_says(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["HOLD", "", "450 5.1.1 x", "PREPEND no header", "PREPEND A: b\r\nC: d", "FILTER a:b"]
+    "text", ["BCC", "", "450 5.1.1 x", "PREPEND no header", "PREPEND A: b\r\nC: d", "FILTER a:b"]
 )
 def test_an_action_that_does_not_exist_is_an_error(text):
     with pytest.raises(ValueError):
@@ -82,7 +83,7 @@ def test_an_action_that_does_not_exist_is_an_error(text):
     ("text", "wrong"),
     [
         ("a.example\n", ":1: 'a.example' has no action"),
-        ("# x\n\na.example HOLD\n", ":3: 'HOLD' is no action"),
+        ("# x\n\na.example FILTER\n", ":3: 'FILTER' is no action"),
         ("192.0.2.1/24 OK\n", ":1: 192.0.2.1/24 has host bits set"),
     ],
 )

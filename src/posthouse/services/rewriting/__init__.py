@@ -1,0 +1,1 @@
+"""What is changed about mail as it is taken in: addresses, copies, header fields."""
