@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 NAMES = (
     "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fdatasync,fsync,syncfs,"
-    "rename,renameat,renameat2,link,linkat,ftruncate"
+    "rename,renameat,renameat2,link,linkat,ftruncate,io_submit,io_getevents"
 )
 OPTIONS = ("-D", "-f", "-qq", "-tt", "-y", "-v", "-s", "600", "-e", f"trace={NAMES}", "-e", "signal=none")
 
@@ -21,6 +21,7 @@ BEGUN = re.compile(r"^(\w+)\((.*?) *<unfinished \.\.\.>$", re.DOTALL)
 RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$", re.DOTALL)
 FIRST_FD = re.compile(r"^\d+<([^>]*)>")
 IN_TMP = re.compile(r".*/tmp/[^/#]+$").match  # but what is spooled to a file without a name
+KERNEL_SYNC = re.compile(r"IOCB_CMD_FDSYNC,.*?aio_fildes=(\d+<[^>]*>)", re.DOTALL)
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 WRITES = frozenset({"write", "writev", "pwrite64", "pwritev", "pwritev2"})
@@ -76,7 +77,18 @@ def parse(text: str) -> list[Call]:
         call.name, call.arguments, call.ended = whole[1], whole[2], number
         call.result = -1 if whole[3] == "?" else int(whole[3])
         calls.append(call)
-    return sorted(calls, key=lambda call: call.begun)
+    return sorted([*calls, *kernel_syncs(calls)], key=lambda call: call.begun)
+
+
+def kernel_syncs(calls: list[Call]) -> Iterable[Call]:
+    """The syncs that a thread asked the kernel for, one at a time, each from its submission until it was told."""
+    asked: dict[int, Call] = {}
+    for call in sorted(calls, key=lambda call: call.begun):
+        if call.name == "io_submit" and call.result == 1 and (found := KERNEL_SYNC.search(call.arguments)):
+            asked[call.thread] = Call(call.thread, "fdatasync", found[1], call.begun)
+        elif call.name == "io_getevents" and call.result == 1 and (sync := asked.pop(call.thread, None)):
+            sync.ended, sync.result = call.ended, 0 if " res=0," in call.arguments else -1
+            yield sync
 
 
 class Trace:

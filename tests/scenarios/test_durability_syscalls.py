@@ -139,5 +139,11 @@ def test_a_trace_in_which_the_sync_ends_after_the_answer_is_found_out():
         return trace.how_durable("X-Load: m1", trace.sent("250 2.0.0 Ok: t1").begun)
 
     assert [how(lines) for lines in (early, late, before, failed)] == [{"journal"}, set(), set(), set()]
+
+    ask = "1 io_submit(0x7f, 1, [{aio_lio_opcode=IOCB_CMD_FDSYNC, aio_fildes=5</j/1.segment>, aio_resfd=9<x>}]) = 1"
+    told = "1 io_getevents(0x7f, 0, 1, [{data=0, obj=0x7e, res=0, res2=0}], NULL) = 1"
+    not_done = told.replace(" res=0,", " res=-5,")
+    orders = ([ask, told, f"1 {answer}"], [ask, f"1 {answer}", told], [ask, not_done, f"1 {answer}"])
+    assert [how([f"1 {journal}", *lines]) for lines in orders] == [{"journal"}, set(), set()]
     with pytest.raises(ValueError, match="line 0"):
         parse("no trace at all")

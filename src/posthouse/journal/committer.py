@@ -1,7 +1,8 @@
 """The thread that makes commits durable: all that waits with one write and one sync.
 
-Whoever waits puts the files in place once the record is durable: a coroutine's in its loop, so that this thread is
-only awake to write, and the two don't fight over the interpreter for every small system call.
+For threads that commit, and for event loops where ``loopcommitter`` can't be had. Whoever waits puts the files in
+place once the record is durable: a coroutine's in its loop, so that this thread is only awake to write, and the two
+don't fight over the interpreter for every small system call.
 
 Invariants:
   1. A waiter is released only after the fdatasync that covers its record returned and its files are in place.
@@ -56,16 +57,29 @@ class Entry:
         self.operations = (Cancel(self.stamp),)
 
 
+class Stamps:
+    """Numbers the records of one journal in their order, from any thread: the boot's clock in nanoseconds."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._gate = threading.Lock()
+
+    def next(self) -> int:
+        with self._gate:
+            self._last = max(self._last + 1, time.monotonic_ns())
+            return self._last
+
+
 class Committer:
     """Takes entries from any thread; hands ``retire`` each segment that is full, failed or asked for."""
 
-    def __init__(self, pool: SegmentPool, retire: Callable[[Segment], None]) -> None:
+    def __init__(self, pool: SegmentPool, stamps: Stamps, retire: Callable[[Segment], None]) -> None:
         self._pool = pool
+        self._stamps = stamps
         self._retire = retire
         self._inbox: SimpleQueue[Entry | bool] = SimpleQueue()  # False ends the thread
         self._segment: Segment | None = None
         self._handed: deque[tuple[Segment, list[Entry]]] = deque()
-        self._stamp = 0
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal-committer", daemon=True)
 
@@ -146,14 +160,9 @@ class Committer:
     def _encoded(self, entries: list[Entry]) -> list[Entry]:
         """Stamps them; those that can't be written down are released with their error."""
         encoded: list[Entry] = []
-        self._stamp = max(self._stamp, time.monotonic_ns())
         for entry in entries:
-            self._stamp += 1
-            entry.stamp = self._stamp
             try:
-                entry.meta = layout.encode_meta(entry.stamp, entry.operations)
-                if record_length(entry) > self._pool.capacity:
-                    raise OSError(errno.EMSGSIZE, "more operations than a segment of the journal holds")
+                encode(entry, self._stamps.next(), self._pool.capacity)
             except (OSError, TypeError, ValueError) as error:
                 entry.error = error
                 release([entry])
@@ -223,7 +232,7 @@ class Committer:
             entry.cancel()
             if not self._is_closing:
                 self._inbox.put(entry)
-        _settle([entry for entry in entries if entry not in failed or self._is_closing] if failed else entries)
+        settle([entry for entry in entries if entry not in failed or self._is_closing] if failed else entries)
 
 
 def put_in_place(entries: list[Entry]) -> list[Entry]:
@@ -238,6 +247,14 @@ def put_in_place(entries: list[Entry]) -> list[Entry]:
             entry.error = error
             failed.append(entry)
     return failed
+
+
+def encode(entry: Entry, stamp: int, capacity: int) -> None:
+    """Raises OSError, TypeError or ValueError where it can't be written down."""
+    entry.stamp = stamp
+    entry.meta = layout.encode_meta(stamp, entry.operations)
+    if record_length(entry) > capacity:
+        raise OSError(errno.EMSGSIZE, "more operations than a segment of the journal holds")
 
 
 def record_length(entry: Entry) -> int:
@@ -279,15 +296,16 @@ def release(entries: list[Entry]) -> None:
     """Lets those who wait go on: one call a loop, however many wait there."""
     for loop, waiting in by_loop(entries).items():
         if loop is None:
-            _settle(waiting)
+            settle(waiting)
             continue
         try:
-            loop.call_soon_threadsafe(_settle, waiting)
+            loop.call_soon_threadsafe(settle, waiting)
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more
 
 
-def _settle(entries: list[Entry]) -> None:
+def settle(entries: list[Entry]) -> None:
+    """Those who wait go on; in their loop's thread, if they are coroutines."""
     for entry in entries:
         if entry.future.done():  # its coroutine was cancelled
             continue

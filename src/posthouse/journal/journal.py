@@ -1,6 +1,6 @@
 """The intake journal of one process: a commit returns when it is durable and in place.
 
-Small contents go through the committer's thread, many in one sync. Large ones, and all with
+Small contents go through a committer (the loop's own, or a thread), many in one sync. Large ones, and all with
 ``durability="fsync"``, are synced under their own names by the thread that brings them.
 
 Invariants:
@@ -19,8 +19,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from posthouse.journal.checkpoint import Checkpointer, read_held
-from posthouse.journal.committer import Committer, Entry
+from posthouse.journal.committer import Committer, Entry, Stamps
 from posthouse.journal.content import Content
+from posthouse.journal.loopcommitter import LoopCommitter
 from posthouse.journal.operations import Append, Gone, Operation, Put
 from posthouse.journal.placing import place
 from posthouse.journal.pool import SegmentPool
@@ -65,7 +66,9 @@ class Journal:
         self._is_open = False
         self._lock = -1
         self._pool: SegmentPool
+        self._stamps: Stamps
         self._committer: Committer
+        self._loop_committer: LoopCommitter | None = None
         self._checkpointer: Checkpointer
         self._syncing: ThreadPoolExecutor
 
@@ -90,6 +93,8 @@ class Journal:
             self._is_open = False
         self._syncing.shutdown()
         if self._is_journalled:
+            if self._loop_committer is not None:
+                self._loop_committer.close()
             self._committer.close()
             self._checkpointer.close()
             self._pool.close()
@@ -103,7 +108,7 @@ class Journal:
         loop = asyncio.get_running_loop()
         if self._is_small(content):
             future: asyncio.Future[None] = loop.create_future()
-            self._submit(Entry(content.data() if content else b"", operations, future, loop))
+            self._submit_from(loop, Entry(content.data() if content else b"", operations, future, loop))
             await future
             return
         with self._gate:
@@ -133,6 +138,19 @@ class Journal:
     def _is_small(self, content: Content | None) -> bool:
         return self._is_journalled and (content is None or (content.in_memory and content.size <= self._large))
 
+    def _submit_from(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
+        self._require_open()
+        committer = self._loop_committer
+        if committer is None or committer.loop is not loop:
+            if committer is not None:
+                committer.close()
+            committer = LoopCommitter(loop, self._pool, self._stamps, self._checkpointer.retire)
+            self._loop_committer = committer
+        if committer.works:
+            committer.submit(entry)
+        else:
+            self._submit(entry)
+
     def _submit(self, entry: Entry) -> None:
         with self._gate:
             self._require_open()
@@ -141,6 +159,11 @@ class Journal:
     def _require_open(self) -> None:
         if not self._is_open:
             raise OSError(errno.ESHUTDOWN, "the journal is closed", self._directory)
+
+    def _switch(self) -> None:
+        self._committer.switch()
+        if self._loop_committer is not None:
+            self._loop_committer.switch_soon()
 
     def _gone_in(self, operations: Sequence[Operation]) -> list[Gone]:
         """Goes on record only after the file that replaces the old one is durable."""
@@ -155,9 +178,10 @@ class Journal:
             checkpointer.retire(segment)
         checkpointer.hold(read_held(self._directory, boot_id))
         self._pool, self._checkpointer = pool, checkpointer
-        self._committer = Committer(pool, checkpointer.retire)
+        self._stamps = Stamps()
+        self._committer = Committer(pool, self._stamps, checkpointer.retire)
         self._committer.start()
-        checkpointer.start(self._committer.switch)
+        checkpointer.start(self._switch)
 
 
 def lock_directory(directory: str) -> int:

@@ -53,6 +53,15 @@ class SegmentPool:
                 self._changed.wait()
             return self._free.pop()
 
+    def take_free(self) -> Segment | None:
+        """One that is there already; never waits, not even for somebody who is making one."""
+        if not self._changed.acquire(blocking=False):
+            return None
+        try:
+            return self._free.pop() if self._free else None
+        finally:
+            self._changed.release()
+
     def give(self, segment: Segment) -> None:
         """Takes back a segment whose records are not needed any more. Raises OSError where that fails."""
         with self._changed:

@@ -116,13 +116,17 @@ class Segment:
         self.directories = set()
         self.gone = []
 
-    def write(self, buffers: list[bytes]) -> None:
-        """A batch, whole blocks; durable when this returns."""
+    def put(self, buffers: list[bytes]) -> None:
+        """A batch, whole blocks; durable after the next sync."""
         length = sum(map(len, buffers))
         if os.pwritev(self.fd, buffers, self.position) != length:
             raise OSError(errno.EIO, "short write", self.path)
-        os.fdatasync(self.fd)
         self.position += length
+
+    def write(self, buffers: list[bytes]) -> None:
+        """A batch, whole blocks; durable when this returns."""
+        self.put(buffers)
+        os.fdatasync(self.fd)
 
     def unplaced_add(self, count: int) -> None:
         """Entries whose files somebody is about to put in place; negative once that is over."""
