@@ -22,6 +22,7 @@ submissions = []
 imaps = []
 pop3s = []
 lmtp = []
+metrics = []
 
 [mail]
 durability = "journal"

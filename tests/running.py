@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 PROGRAM = str(Path(sys.executable).parent / "posthouse")
-SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
+SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp", "metrics")
 PATIENCE_SECONDS = 60.0
 
 
 class RunningServer:
     """``posthouse serve`` on 127.0.0.1. ``ports`` by service; ``log`` is what it has logged so far.
 
-    ``listen``: lines of TOML for listeners beside the usual ones.
+    ``listen``: lines of TOML for listeners beside the usual ones, or in the place of one of them.
     """
 
     def __init__(self, directory: Path, configuration: str = "", *, workers: int = 2, listen: str = "") -> None:
@@ -27,7 +27,8 @@ class RunningServer:
         self.log_file = directory / "server.log"
         self.ports: dict[str, int] = {}
         self.process: subprocess.Popen[bytes] | None = None
-        listen = "".join(f'{service} = ["127.0.0.1:0"]\n' for service in SERVICES) + listen
+        usual = [service for service in SERVICES if f"{service} = " not in listen]
+        listen = "".join(f'{service} = ["127.0.0.1:0"]\n' for service in usual) + listen
         head = f'hostname = "mail.example.test"\ndata_dir = "{self.data}"\nworkers = {workers}\n'
         tables = configuration if "[listen]" in configuration else f"{configuration}\n[listen]\n{listen}"
         self.configuration.write_text(head + tables)

@@ -15,7 +15,7 @@ import pytest
 from tests.interop.house import House, mail, run, until
 from tests.running import PROGRAM
 
-DEMO_PORTS = (2525, 2587, 2465, 2143, 2993, 2110, 2995, 2424)
+DEMO_PORTS = (2525, 2587, 2465, 2143, 2993, 2110, 2995, 2424, 2925)
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -73,7 +73,7 @@ def test_a_data_directory_that_cannot_be_used_is_said_so(tmp_path, place):
         else:
             (data / "tls").write_text("")
     file = tmp_path / "posthouse.toml"
-    services = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
+    services = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp", "metrics")
     file.write_text("[listen]\n" + "".join(f'{service} = ["127.0.0.1:0"]\n' for service in services))
     done = serve("--config", str(file), "--data", str(data))
     assert done.returncode in (1, 2)

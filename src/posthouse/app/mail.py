@@ -17,6 +17,7 @@ from posthouse.runtime.counters import Counters
 from posthouse.runtime.listener import Listener
 from posthouse.runtime.server import Server, Session
 from posthouse.runtime.tls import Contexts
+from posthouse.servers import metrics
 from posthouse.servers.door import Door
 from posthouse.servers.dovecotauth import DovecotAuthService
 from posthouse.servers.imap.session import ImapService, ImapSession
@@ -61,7 +62,7 @@ async def serve_mail(
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
-            await server.listen(listener.sockets[index], sessions[listener.service], implicit)
+            await server.listen(listener.sockets[index], sessions[listener.service], implicit, name=listener.service)
         ready()
         await stop.wait()
         await server.drain(DRAIN_SECONDS)
@@ -182,6 +183,7 @@ def _sessions(
         "pop3s": pop3,
         "dovecot_auth": DovecotAuthService(login).serve,
         "saslauthd": SaslauthdService(login).serve,
+        "metrics": metrics.serve,
         "socketmap": LookupService(maps, SocketmapEngine).serve,
         **tables,
     }

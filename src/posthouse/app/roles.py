@@ -14,9 +14,10 @@ from posthouse.app.process import DELIVERY_SOCKET, new_event_loop
 from posthouse.app.queue import serve_queue
 from posthouse.config.settings import Settings
 from posthouse.directory.servers import import_driver
-from posthouse.runtime import privileges
+from posthouse.runtime import metrics, privileges
 from posthouse.runtime.counters import Counters
 from posthouse.runtime.listener import Listener
+from posthouse.runtime.log import log
 from posthouse.runtime.nameservers import validating_servers
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.supervisor import Role
@@ -68,6 +69,8 @@ def _contexts(settings: Settings) -> Contexts:
 
 
 def _enter(identity: Identity | None, supervisor: int) -> None:
+    if not metrics.claim():
+        log.warning("metrics-uncounted", reason="too many generations of processes drain at once")
     if identity is not None:
         privileges.drop(identity)
         privileges.die_with_parent(supervisor)

@@ -37,7 +37,12 @@ TEMPORARY_FAILURE = Reply(451, "4.3.0", "Temporary failure at this server, pleas
 
 
 class PosthouseError(Exception):
-    """Whatever we raise on purpose. ``reply`` is public, ``reason`` is for the log."""
+    """Whatever we raise on purpose. ``reply`` is public, ``reason`` is for the log.
+
+    ``word`` is what it is counted under, one of few; empty: its enhanced status.
+    """
+
+    word = ""
 
     def __init__(self, reply: Reply, reason: str = "") -> None:
         super().__init__(f"{reply}" + (f" ({reason})" if reason else ""))

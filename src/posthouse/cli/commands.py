@@ -22,6 +22,7 @@ from posthouse.cli import (
 )
 from posthouse.cli.audit import audit
 from posthouse.cli.export import export
+from posthouse.cli.metrics import metrics
 from posthouse.cli.resolve import resolve
 from posthouse.cli.route import route
 from posthouse.cli.tlsresults import tls_results
@@ -66,4 +67,5 @@ app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)
 app.command()(route)
 app.command()(tls_results)
+app.command()(metrics)
 app.command()(version)

@@ -8,24 +8,30 @@ import fcntl
 import gc
 import ipaddress
 import os
+import platform
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from posthouse import __version__
 from posthouse.base.errors import PosthouseError
 from posthouse.config.endpoints import Endpoint, parse_endpoint, parse_map_endpoint
 from posthouse.config.settings import Listen, Settings
 from posthouse.runtime import log as logging
-from posthouse.runtime import privileges
+from posthouse.runtime import metrics, privileges
 from posthouse.runtime.listener import Listener, ListenError, bind
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import BUILD, STARTED
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.supervisor import Role, Supervisor
 
 EXIT_REFUSED = 1
 EXIT_CONFIGURATION = 2
+OTHER_ROLES = 3
+"""Processes besides the mail workers, at most: ``app.roles``."""
 
 
 class CannotServeError(Exception):
@@ -59,6 +65,7 @@ def serve(
         print(f"posthouse: {error}", file=sys.stderr)
         return error.code if isinstance(error, CannotServeError) else EXIT_REFUSED
 
+    _share_metrics(settings)
     # Imported here, after the quick checks and before the fork: the workers share its memory.
     from posthouse.app.roles import roles
 
@@ -89,6 +96,14 @@ def serve(
     log.info("stopped")
     os.close(lock)
     return code
+
+
+def _share_metrics(settings: Settings) -> None:
+    """Memory for what is counted: for this process and four generations of the others, as a reload leaves old ones
+    behind that still drain. What no process uses takes no memory."""
+    metrics.share(metrics.Memory(1 + 4 * (settings.workers + OTHER_ROLES)))
+    STARTED.set(time.time())
+    BUILD.set(1, __version__, platform.python_version())
 
 
 def _check_tables(settings: Settings) -> None:

@@ -189,7 +189,7 @@ CHECKS: dict[str, Check] = {
     "workers": _whole(0, 1024),
     **{
         f"listen.{name}": _endpoint
-        for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp")
+        for name in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "lmtp", "metrics")
     },
     **{f"listen.{name}": _local_endpoint for name in ("dovecot_auth", "saslauthd", "socketmap")},
     "listen.tcp_table": _local_map_endpoint,

@@ -31,8 +31,10 @@ PORTS = {
     "pop3": 110,
     "pop3s": 995,
     "lmtp": 24,
+    "metrics": 9025,
 }
-UNPRIVILEGED = {25: 2525, 587: 2587, 465: 2465, 143: 2143, 993: 2993, 110: 2110, 995: 2995, 24: 2424}
+UNPRIVILEGED = {25: 2525, 587: 2587, 465: 2465, 143: 2143, 993: 2993, 110: 2110, 995: 2995, 24: 2424, 9025: 2925}
+_OF_THIS_HOST = (PORTS["lmtp"], PORTS["metrics"])
 
 _KINDS: dict[Any, str] = {
     str: "a string",
@@ -329,7 +331,7 @@ def _with_defaults(settings: Settings, given: frozenset[str]) -> Settings:
 def _default_listener(port: int, root: bool) -> tuple[str, ...]:
     if not root:
         return (f"127.0.0.1:{UNPRIVILEGED[port]}",)
-    if port == PORTS["lmtp"]:
+    if port in _OF_THIS_HOST:
         return (f"127.0.0.1:{port}",)
     everywhere = (f"0.0.0.0:{port}",)
     return (*everywhere, f"[::]:{port}") if os.path.exists("/proc/net/if_inet6") else everywhere

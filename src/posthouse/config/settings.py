@@ -34,6 +34,9 @@ class Listen:
     """POP3, TLS from the first byte. Default: port 995, or 127.0.0.1:2995."""
     lmtp: tuple[str, ...] = ()
     """LMTP for other programs of this host (RFC 2033). Default: 127.0.0.1:24, or 127.0.0.1:2424."""
+    metrics: tuple[str, ...] = ()
+    """What is counted and measured, for Prometheus: ``/metrics`` over HTTP, for whoever connects (docs/metrics.md).
+    Default: 127.0.0.1:9025 as root, 127.0.0.1:2925 otherwise."""
     dovecot_auth: tuple[str, ...] = ()
     """Dovecot's auth protocol, for Postfix (``smtpd_sasl_type = dovecot``) and Exim; this host only."""
     saslauthd: tuple[str, ...] = ()

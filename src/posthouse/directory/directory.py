@@ -39,6 +39,7 @@ from posthouse.directory.rows import SqlLookups
 from posthouse.directory.sqlite import SCHEME, SqliteDatabase
 from posthouse.message.address import lookup_key, split
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import DIRECTORY_LOOKUPS, DIRECTORY_SECONDS
 
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
@@ -323,15 +324,20 @@ class Directory:
             await self._look()
         kept = self._cache.entries.get(key)
         if kept is not None and kept.until > now:
+            DIRECTORY_LOOKUPS.add("known")
             return kept.value
-        generation = self._cache.generation
+        generation, began = self._cache.generation, time.monotonic()
         try:
             entry = await ask(key)
         except NoAnswer as error:
             if kept is None or generation != self._cache.generation:
+                DIRECTORY_LOOKUPS.add("failed")
                 raise
+            DIRECTORY_LOOKUPS.add("stale")
             self._tell_stale(error)
             return kept.value
+        DIRECTORY_LOOKUPS.add("asked")
+        DIRECTORY_SECONDS.observe(time.monotonic() - began)
         self._answered()
         self._cache.put(key, entry, generation)
         return entry.value

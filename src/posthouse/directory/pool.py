@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from posthouse.directory.failures import Again, Denied, Failure, Full, Inexpressible, Lost, ReadOnly, Unusable, Wrong
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import DATABASE_CHANGES
 
 CONNECT_SECONDS = 0.9
 """How long logging in may take. With the first of ``ANSWER_SECONDS`` it makes less than 2 s, for everything."""
@@ -118,6 +119,7 @@ class Server:
             self.reason = reason
             return
         before, self.state, self.reason = self.state, state, reason
+        DATABASE_CHANGES.add(state)
         if state == "down":
             self._forget_idle()
             log.error("database-server-down", server=self.address, reason=reason)

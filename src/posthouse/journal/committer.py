@@ -26,6 +26,7 @@ from posthouse.journal.placing import body_of, place
 from posthouse.journal.pool import SegmentPool
 from posthouse.journal.segment import Segment
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import JOURNAL_COMMITS, JOURNAL_SECONDS
 
 BATCH_ENTRIES = 256  # two buffers each: well below IOV_MAX
 BATCH_BYTES = 4 * 1024 * 1024
@@ -184,6 +185,7 @@ class Committer:
 
     def _write(self, segment: Segment, batch: list[Entry]) -> list[Entry]:
         """Makes a batch durable and puts it in place; releases it and returns the entries to cancel."""
+        began = time.monotonic()
         try:
             segment.write(buffers_of(batch, segment.seed))
         except OSError as error:
@@ -194,6 +196,8 @@ class Committer:
             for entry in batch:
                 entry.error = entry.error or error
         else:
+            JOURNAL_SECONDS.observe(time.monotonic() - began)
+            JOURNAL_COMMITS.observe(len(batch))
             for entry in batch:
                 segment.note(entry.stamp, entry.operations)
             return self._hand_over(segment, batch)

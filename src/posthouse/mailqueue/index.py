@@ -50,6 +50,10 @@ AND json_array(destination, owner) NOT IN (SELECT value FROM json_each(?2))
 _DUE = """
 SELECT message FROM jobs WHERE destination = ? AND owner = ? AND taken = 0 AND due <= ? ORDER BY due LIMIT ?
 """
+_CENSUS = """
+SELECT CASE WHEN due >= ?1 THEN 'hold' WHEN due > ?2 THEN 'deferred' ELSE 'active' END AS state,
+count(DISTINCT message), min(message) FROM jobs WHERE taken = 0 GROUP BY state
+"""
 _FIRST = "SELECT min(due) FROM jobs WHERE destination = ? AND owner = ? AND taken = 0"
 
 
@@ -221,3 +225,18 @@ class Index:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+
+def census(directory: str, now: float) -> dict[str, tuple[int, str]]:
+    """How many messages only the file has, and the first of them, by state: ``active`` (due), ``deferred``, ``hold``.
+
+    Beside whoever else uses it. Nothing where there is no file. Raises ``sqlite3.Error``.
+    """
+    found: dict[str, tuple[int, str]] = {"active": (0, ""), "deferred": (0, ""), "hold": (0, "")}
+    path = os.path.join(directory, FILE)
+    if not os.path.exists(path):
+        return found
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        for state, count, first in file.execute(_CENSUS, (NEVER, now)):
+            found[state] = (count, first)
+    return found

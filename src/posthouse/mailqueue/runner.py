@@ -17,6 +17,7 @@ from posthouse.config.destinations import Destination
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
+from posthouse.mailqueue.counting import QueueCounts
 from posthouse.mailqueue.courier import Courier, Deferred, Outcome
 from posthouse.mailqueue.outcomes import record
 from posthouse.mailqueue.schedule import Job, Schedule, due_at
@@ -76,7 +77,7 @@ class Runner:
         self._route = route
         self._couriers = couriers
         self._report = report
-        self._schedule = Schedule(policy, destinations=destinations)
+        self._schedule, self._counts = Schedule(policy, destinations=destinations), QueueCounts()
         self._held: dict[str, _Held] = {}
         self._without_outcome: dict[str, set[Job]] = {}
         self._window = Window(spool, self._schedule, policy, clock, route, self._is_held)
@@ -95,7 +96,7 @@ class Runner:
         await asyncio.to_thread(self._spool.prepare)
         await self._window.open()
         subscriptions = self._subscribe()
-        sweeping = asyncio.create_task(self._sweep())
+        sweeping, measuring = asyncio.create_task(self._sweep()), asyncio.create_task(self._window.measure())
         try:
             while not self._draining:
                 await self._window.follow_clock()
@@ -108,7 +109,7 @@ class Runner:
         finally:
             for subscription in subscriptions:
                 subscription.cancel()
-            background = [sweeping, *([self._looking] if self._looking else [])]
+            background = [sweeping, measuring, *([self._looking] if self._looking else [])]
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
@@ -318,6 +319,7 @@ class Runner:
             now = self._clock.now().timestamp()
             for place, outcome in outcomes.items():
                 record(message, place, outcome, now, self._policy)
+                self._counts.outcome(job.route, outcome, now - message.arrived)
             await self._settle(held, is_changed=bool(outcomes))
             if not held.is_gone:
                 await self._window.put(message, pending)
@@ -326,10 +328,12 @@ class Runner:
         task = asyncio.current_task()
         assert task is not None
         self._delivering.add(task)
+        began = self._clock.monotonic()
         try:
             outcomes = await call_courier(self._couriers, message, places, job.route)
         finally:
             self._delivering.discard(task)
+            self._counts.attempt(job.route, self._clock.monotonic() - began)
         if not all(isinstance(outcome, Deferred) for outcome in outcomes):
             self._schedule.taken(job)
         elif all(turned_away(outcome) for outcome in outcomes):

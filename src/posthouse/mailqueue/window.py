@@ -17,11 +17,12 @@ from posthouse.base.clock import Clock
 from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.attempt import Router
 from posthouse.mailqueue.courier import Route
-from posthouse.mailqueue.index import NEVER, Index, Row
+from posthouse.mailqueue.index import NEVER, Index, Row, census
 from posthouse.mailqueue.schedule import Job, Schedule, due_at
 from posthouse.mailqueue.spool import CorruptMessageError, QueuedMessage, Spool, owner_of
 from posthouse.mailqueue.state import MessageState
-from posthouse.runtime.log import log
+from posthouse.runtime.log import log, trace_time
+from posthouse.runtime.measures import QUEUE_MESSAGES, QUEUE_OLDEST
 
 BATCH = 100
 """How many messages are read between two looks at what is due."""
@@ -33,6 +34,10 @@ REFILL_SECONDS = 0.1
 """How soon what was full is looked at again."""
 SET_BACK_SECONDS = 60.0
 """By how much a clock has to go back for it to matter."""
+MEASURE_SECONDS = 10.0
+"""How often what waits is counted."""
+MEASURE_SHARE = 50
+"""Of all time no more than a fiftieth goes into that."""
 T = TypeVar("T")
 
 CLOSING = Route("", "")
@@ -187,6 +192,28 @@ class Window:
         changes, self._changes = self._changes, {}
         if changes:
             await self._ask(lambda: self._index.write(changes), None)
+
+    async def measure(self) -> None:
+        """Count what waits, from time to time, until it is cancelled."""
+        while True:
+            began = asyncio.get_running_loop().time()
+            await self._measure()
+            seconds = asyncio.get_running_loop().time() - began
+            await asyncio.sleep(max(MEASURE_SECONDS, MEASURE_SHARE * seconds))
+
+    async def _measure(self) -> None:
+        now = self._clock.now().timestamp()
+        here = len(self._here), min(self._here, default="")
+        try:
+            found = await asyncio.to_thread(census, self._spool.directory, now)
+        except (sqlite3.Error, OSError) as failure:
+            log.warning("queue-not-counted", error=str(failure))
+            return
+        waiting, first = found["active"]
+        found["active"] = waiting + here[0], min(filter(None, (first, here[1])), default="")
+        for state, (count, oldest) in found.items():
+            QUEUE_MESSAGES.set(count, state)
+            QUEUE_OLDEST.set(max(now - trace_time(oldest), 0.0) if oldest else 0.0, state)
 
     # Inside.
 

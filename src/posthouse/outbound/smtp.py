@@ -30,6 +30,7 @@ from posthouse.protocols.smtp.client import SmtpClientEngine
 from posthouse.protocols.smtp.transaction import REQUIRETLS_NEEDED
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import TLS_SESSIONS
 from posthouse.runtime.resolver import Resolver
 
 REMEMBERED = 1000
@@ -147,6 +148,8 @@ class SmtpCourier(SessionCourier):
                 security = security.weaker
 
     def _count(self, domain: str, target: Target, security: Security, result: str) -> None:
+        if domain and security.context is not None:
+            TLS_SESSIONS.add(security.policy_type, result)
         # What goes in clear after TLS has failed is not another session of the report's.
         if self._results is not None and domain and security.context is not None:
             self._results.count(domain, security.policy_type, target.host, result)

@@ -76,6 +76,14 @@ def new_trace_id() -> str:
     return base32(time.time_ns() // 1000, 11) + base32(random.getrandbits(25), 5)
 
 
+def trace_time(trace_id: str) -> float:
+    """When that message came in, in seconds since 1970; 0 for what is no trace id."""
+    number = 0
+    for digit in trace_id[:11]:
+        number = number * 32 + max(_DIGITS.find(digit), 0)
+    return number / 1e6
+
+
 def base32(number: int, width: int) -> str:
     """Fixed-width digits that sort like the number does."""
     return "".join([_DIGITS[(number >> shift) & 31] for shift in range(5 * (width - 1), -1, -5)])

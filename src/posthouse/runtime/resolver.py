@@ -9,13 +9,17 @@ answers say whether they are secure (RFC 4033 §5).
 """
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import pycares
 from aiodns import DNSResolver, error
+
+from posthouse.runtime.measures import DNS_LOOKUPS, DNS_SECONDS
 
 _NO_SUCH_NAME = frozenset({error.ARES_ENOTFOUND, error.ARES_EBADNAME, error.ARES_ENONAME})
 
@@ -36,6 +40,24 @@ class NoAnswer(ResolverError):
 
 class ResolverTryLater(ResolverError):
     """Nobody can say now: a time-out, SERVFAIL, a refusal, a loop of CNAMEs."""
+
+
+_RESULTS = {NoSuchName: "no_such_name", NoAnswer: "no_answer"}
+
+
+@contextlib.contextmanager
+def counted(kind: str) -> Iterator[None]:
+    """Count a look-up, and how long it took, by what came of it."""
+    began, result = time.monotonic(), "trouble"
+    try:
+        yield
+        result = "answer"
+    except ResolverError as error:
+        result = _RESULTS.get(type(error), "trouble")
+        raise
+    finally:
+        DNS_LOOKUPS.add(kind, result)
+        DNS_SECONDS.observe(time.monotonic() - began)
 
 
 T = TypeVar("T")
@@ -122,6 +144,10 @@ class DnsResolver:
         await self._dns.close()
 
     async def _query(self, name: str, kind: str) -> list[Any]:
+        with counted(kind):
+            return await self._find(name, kind)
+
+    async def _find(self, name: str, kind: str) -> list[Any]:
         """The records' data, behind any CNAMEs."""
         try:
             async with asyncio.timeout(self._timeout_seconds):

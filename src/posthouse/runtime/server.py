@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.runtime.measures import CONNECTIONS, SESSIONS
 
 Session = Callable[[Connection], Awaitable[None]]
 """Serves one connection until it ends."""
@@ -19,12 +20,17 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._sessions: dict[Connection, asyncio.Task[None]] = {}
 
-    async def listen(self, sock: socket.socket, session: Session, tls: ssl.SSLContext | None = None) -> None:
-        """Accept on a bound socket; with ``tls`` the connection is encrypted from its first byte."""
+    async def listen(
+        self, sock: socket.socket, session: Session, tls: ssl.SSLContext | None = None, *, name: str = "other"
+    ) -> None:
+        """Accept on a bound socket; with ``tls`` the connection is encrypted from its first byte.
+
+        ``name``: the listener's, under which its connections are counted.
+        """
         loop = asyncio.get_running_loop()
 
         def made(connection: Connection) -> None:
-            task = loop.create_task(self._run(connection, session))
+            task = loop.create_task(self._run(connection, session, name))
             self._sessions[connection] = task
 
         def make() -> Connection:
@@ -51,7 +57,9 @@ class Server:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _run(self, connection: Connection, session: Session) -> None:
+    async def _run(self, connection: Connection, session: Session, name: str) -> None:
+        CONNECTIONS.add(name)
+        SESSIONS.add(name)
         try:
             await session(connection)
         except (ConnectionError, TimeoutError, ssl.SSLError) as error:
@@ -61,3 +69,4 @@ class Server:
         finally:
             connection.close()
             del self._sessions[connection]
+            SESSIONS.add(name, amount=-1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from posthouse.runtime import privileges
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import DEATHS, RELOADS
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 FIRST_PAUSE_SECONDS = 0.2
@@ -125,6 +126,7 @@ class Supervisor:
             roles = self.reload()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new set-up, the old one goes on
             log.error("reload-refused", reason=str(error))
+            RELOADS.add("refused")
             return
         old = {pid for pid, child in self._children.items() if not child.retired}
         before = set(self._children)
@@ -133,10 +135,12 @@ class Supervisor:
             self._children[pid].retired = True
             _kill(pid, signal.SIGTERM)
         if not is_ready:
+            RELOADS.add("refused")
             log.error("reload-incomplete", reason="a new process did not get ready, so the old ones go on; see above")
             return
         self.roles = roles
         self._due.clear()
+        RELOADS.add("done")
         log.info("reloaded", processes=len(roles))
 
     def _start(self, role: Role, ready_pipe: int = -1) -> int:
@@ -166,6 +170,7 @@ class Supervisor:
         if age < YOUNG_SECONDS:
             pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pauses.get(name, FIRST_PAUSE_SECONDS / 2))
         self._pauses[name] = pause
+        DEATHS.add(name)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         log.error("process-died", role=name, pid=child.pid, how=how, age_seconds=round(age, 1), restart_seconds=pause)
         self._due.append((time.monotonic() + pause, child.role))

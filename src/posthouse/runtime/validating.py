@@ -21,7 +21,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from posthouse.runtime.resolver import Answers, NoAnswer, NoSuchName, ResolverError, ResolverTryLater, Tlsa
+from posthouse.runtime.resolver import Answers, NoAnswer, NoSuchName, ResolverError, ResolverTryLater, Tlsa, counted
 
 _PAYLOAD = 1232
 """Largest datagram that is asked for: what gets through everywhere unfragmented."""
@@ -84,6 +84,10 @@ class ValidatingResolver:
         """Nothing is kept open between look-ups."""
 
     async def _query(self, name: str, kind: str) -> Answers[Any]:
+        with counted(kind):
+            return await self._find(name, kind)
+
+    async def _find(self, name: str, kind: str) -> Answers[Any]:
         try:
             query = dns.message.make_query(name, kind, use_edns=0, payload=_PAYLOAD)
         except (dns.exception.DNSException, UnicodeError, ValueError):

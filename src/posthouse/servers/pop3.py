@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 import secrets
 import ssl
+import time
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from posthouse.protocols.sasl.exchange import ServerMechanism, timestamp
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.runtime.measures import POP3_COMMANDS, POP3_SECONDS
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
@@ -136,6 +138,13 @@ class Pop3Session:
             self._close_maildrop()
 
     async def _answer(self, event: Event) -> None:
+        began, name = time.monotonic(), type(event).__name__.lower()
+        result = await self._answered(event)
+        POP3_COMMANDS.add(name, result)
+        POP3_SECONDS.observe(time.monotonic() - began, name)
+
+    async def _answered(self, event: Event) -> str:
+        """``ok``, ``refused`` or ``unavailable``; a login that is wrong is counted as a login."""
         try:
             await _HANDLERS[type(event)](self, event)
         except PosthouseError as error:
@@ -143,12 +152,15 @@ class Pop3Session:
             text = error.reply.text
             code = "SYS/PERM" if isinstance(error, Refused) else "SYS/TEMP"
             self._engine.refuse(text, "" if text.startswith("[") else code)
+            return "refused" if isinstance(error, Refused) else "unavailable"
         except (ConnectionError, TimeoutError, ssl.SSLError, MessageLostError):
             raise
         except Exception:  # noqa: BLE001 - a bug of ours ends the command, not the session
             trace = new_trace_id()
             log.exception("pop3-failed", trace=trace, account=self._account, command=type(event).__name__)
             self._engine.refuse(f"Internal error, reported as {trace}", "SYS/TEMP")
+            return "unavailable"
+        return "ok"
 
     # One method an event.
 

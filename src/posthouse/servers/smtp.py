@@ -6,6 +6,7 @@ and errors into replies.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,8 +35,9 @@ from posthouse.protocols.smtp.events import (
 from posthouse.protocols.smtp.server import ServerOptions, SmtpServerEngine
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
-from posthouse.servers.door import Door, TurnedAway
+from posthouse.servers.door import TOO_EARLY, Door, TurnedAway
 from posthouse.servers.peer import is_sasl, peer
+from posthouse.servers.smtpcounts import STAGES, SmtpCounts
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
 from posthouse.services.reception import Client, Reception, Transaction
@@ -47,6 +49,7 @@ TIMED_OUT = Reply(421, "4.4.2", "Timeout: closing connection")
 MINIMUM_RATE = 1000
 """Octets a second: how fast, on the average, a message has to come that takes longer than the timeout."""
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed: wrong login or password")
+NO_TLS = Reply(454, "4.7.0", "TLS is not available at the moment")
 LOGIN_LATER = "4.7.0"
 AUTH_UNAVAILABLE = Reply(454, LOGIN_LATER, "Temporary authentication failure, please try again later")
 
@@ -69,6 +72,7 @@ class SmtpService:
             early = await self.door.client(connection)
         except TurnedAway as error:
             log.warning("proxy-turned-away", peer=connection.peer, reason=str(error))
+            SmtpCounts(self.options.lmtp, self.is_submission).turned_down("connect", TOO_EARLY)
             return
         await SmtpSession(self, connection).run(early)
 
@@ -79,6 +83,7 @@ class SmtpSession:
     __slots__ = (
         "_client",
         "_connection",
+        "_counts",
         "_engine",
         "_errors",
         "_mechanism",
@@ -97,6 +102,7 @@ class SmtpSession:
         is_proxy = service.door.may_say_who(connection.peer)
         self._engine = SmtpServerEngine(replace(service.options, xclient=True) if is_proxy else service.options)
         self._errors = 0
+        self._counts = SmtpCounts(service.options.lmtp, service.is_submission)
         self._engine.tls = connection.is_tls
         self._client = Client(
             connection.peer,
@@ -116,12 +122,14 @@ class SmtpSession:
             with door.session(connection.peer):
                 waits = not self._client.is_trusted
                 if waits and (turned_away := await door.wait(connection, early)):
+                    self._counts.turned_down("connect", turned_away)
                     engine.reply(turned_away)
                     connection.write(engine.data_to_send())
                     return
                 await self._serve(early)
         except TryLater as error:
             log.info("turned-away", peer=connection.peer, reply=str(error.reply), reason=error.reason)
+            self._counts.turned_down("connect", error.reply, error)
             engine.reply(error.reply)
             connection.write(engine.data_to_send())
 
@@ -129,6 +137,7 @@ class SmtpSession:
         engine = self._engine
         engine.auth_mechanisms = self._mechanisms()
         engine.greet()
+        self._counts.accepted("connect")
         if early:
             engine.receive(early)
         try:
@@ -151,6 +160,8 @@ class SmtpSession:
         if engine.errors > self._errors >= self._service.door.soft_error_limit:
             await asyncio.sleep(self._service.door.error_wait_seconds)  # who errs often is answered late
         self._errors = engine.errors
+        for objection in engine.objections():
+            self._counts.turned_down("command", objection)
         answers = engine.data_to_send()
         connection.write(answers)
         await connection.drain()
@@ -179,17 +190,22 @@ class SmtpSession:
 
     async def _answer(self, event: object) -> None:
         handler = _HANDLERS[type(event)]
+        stage = STAGES.get(type(event))
         try:
             await handler(self, event)
         except PosthouseError as error:
             self._log_refusal(event, error)
+            self._counts.turned_down(stage, error.reply, error)
             self._engine.reply(error.reply)
         except (ConnectionError, TimeoutError):
             raise
         except Exception:  # noqa: BLE001 - a bug of ours is never the sender's failure
             log.exception("smtp-failed", trace=self._trace_id, peer=self._connection.peer, at=type(event).__name__)
             self._drop()
+            self._counts.turned_down(stage, TEMPORARY_FAILURE)
             self._engine.reply(TEMPORARY_FAILURE)
+        else:
+            self._counts.accepted(stage)
 
     # One method an event.
 
@@ -203,8 +219,7 @@ class SmtpSession:
     async def _start_tls(self, _: StartTls) -> None:
         tls = self._service.tls
         if tls is None:
-            self._engine.reply(Reply(454, "4.7.0", "TLS is not available at the moment"))
-            return
+            raise TryLater("there is no certificate", NO_TLS)
         connection, engine = self._connection, self._engine
         connection.pause()
         engine.accept_starttls()
@@ -256,7 +271,9 @@ class SmtpSession:
             tell = log.info if isinstance(error, ShutOut) else log.warning
             tell("login-unavailable", peer=self._peer.address, reason=error.reason)
             says_when = error.reply.status == LOGIN_LATER and 400 <= error.reply.code < 500
-            self._engine.auth_failure(error.reply if says_when else AUTH_UNAVAILABLE)
+            reply = error.reply if says_when else AUTH_UNAVAILABLE
+            self._counts.turned_down("auth", reply, error)
+            self._engine.auth_failure(reply)
             return
         match step:
             case Challenge(data):
@@ -264,8 +281,10 @@ class SmtpSession:
             case Success(account):
                 self._client.login = account
                 self._client.with_protocol = self._with_protocol("EHLO")
+                self._counts.accepted("auth")
                 self._engine.auth_success()
             case Failure():
+                self._counts.turned_down("auth", AUTH_FAILED)
                 self._engine.auth_failure(AUTH_FAILED)
 
     async def _auth_cancelled(self, _: AuthCancelled) -> None:
@@ -273,6 +292,7 @@ class SmtpSession:
 
     async def _mail_from(self, event: MailFrom) -> None:
         self._drop()
+        self._counts.message_began(time.monotonic())
         if self._service.door.rates is not None:
             self._service.door.rates.message(self._client.peer, self._client.login)
         self._transaction = await self._service.reception.begin(
@@ -309,14 +329,18 @@ class SmtpSession:
     async def _message_end(self, event: MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
+        assert transaction.content is not None
         try:
             await self._service.reception.finish(transaction)
             reply = Reply(250, "2.0.0", f"Ok: {transaction.envelope.trace_id}")
+            self._counts.message_accepted(time.monotonic(), transaction.content.size)
         except PosthouseError as error:
             self._log_refusal(event, error)
+            self._counts.turned_down("message", error.reply, error)
             reply = error.reply
         except Exception:  # noqa: BLE001 - a bug of ours is never the sender's failure
             log.exception("smtp-failed", trace=self._trace_id, peer=self._connection.peer, at="MessageEnd")
+            self._counts.turned_down("message", TEMPORARY_FAILURE)
             reply = TEMPORARY_FAILURE
         self._drop()
         # RFC 2033 §4.2: LMTP answers once for each recipient; all share one fate here.

@@ -15,6 +15,7 @@ from posthouse.message.dsn import build_report
 from posthouse.message.envelope import Envelope, Recipient
 from posthouse.message.report import Action, RecipientStatus, Report
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.runtime.measures import REPORTS
 
 ORIGINAL_LIMIT = 65_536
 """The largest message that comes back whole."""
@@ -63,6 +64,8 @@ class Bounces:
         # RFC 8689 §5: what is said about a message needs what the message needed.
         tls = envelope.tls if envelope.tls == "REQUIRED" else ""
         await self._submit(Envelope("", (recipient,), trace_id, body=body, smtputf8=is_utf8, tls=tls), data)
+        for action in {status.action for status in report.recipients}:
+            REPORTS.add(action)
         log.info(
             "bounced",
             trace=message.id,

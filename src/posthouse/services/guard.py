@@ -28,6 +28,7 @@ from posthouse.base.clock import Clock, SystemClock
 from posthouse.base.errors import Reply, TryLater
 from posthouse.config import settings
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import GUARD_BLOCKS
 from posthouse.services.guardfile import DAY, MARK_BYTES, WINDOW_SECONDS, Attempt, Counter, GuardFile, Limit
 
 GUARD_FILE = "guard.db"
@@ -165,6 +166,7 @@ class Guard:
         factor, blocked = outcome
         for one in blocked:
             self._free.clear()
+            GUARD_BLOCKS.add(KINDS[one.kind])
             log.warning(
                 "guard-blocked",
                 what=KINDS[one.kind],

@@ -11,12 +11,13 @@ Invariants:
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 from weakref import WeakKeyDictionary
 
 from posthouse.base.clock import Clock, SystemClock
+from posthouse.base.errors import PosthouseError
 from posthouse.config.settings import Auth
 from posthouse.message.address import lookup_key
 from posthouse.protocols.sasl.exchange import WRONG, ServerMechanism
@@ -33,9 +34,10 @@ from posthouse.protocols.sasl.steps import (
     Success,
 )
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import LOGINS
 from posthouse.services import passwords
 from posthouse.services.chain import SQL, Accounts, Chain, Unanswered
-from posthouse.services.guard import Guard
+from posthouse.services.guard import Guard, ShutOut
 from posthouse.services.offers import Offers
 from posthouse.services.recent import Verified
 from posthouse.services.sources import PasswordSource, TokenSource
@@ -104,13 +106,25 @@ class Login:
         offered, nonce = self.mechanisms(peer), secrets.token_bytes(18)
         if name.upper() not in offered:
             return None
-        return mechanism(name, nonce=nonce, secret=self._secret, hostname=self._hostname, peer=peer, offered=offered)
+        exchange = mechanism(
+            name, nonce=nonce, secret=self._secret, hostname=self._hostname, peer=peer, offered=offered
+        )
+        if exchange is not None:
+            exchange.name = name.upper()
+        return exchange
 
     async def authenticate(self, exchange: ServerMechanism, step: Step, peer: Peer) -> Challenge | Success | Failure:
         """What follows from a step: a challenge to send, the account's address in Success, or Failure.
 
         Raises ``TryLater``; the exchange is over then too.
         """
+        with _counted(peer, exchange.name or "APOP") as counted:
+            answer = await self._authenticate(exchange, step, peer)
+            if not isinstance(answer, Challenge):
+                counted("succeeded" if isinstance(answer, Success) else "failed")
+            return answer
+
+    async def _authenticate(self, exchange: ServerMechanism, step: Step, peer: Peer) -> Challenge | Success | Failure:
         attempt = _Attempt(asyncio.get_running_loop().time())
         while not isinstance(step, Challenge | Success | Failure):
             step = await self._answer(exchange, step, attempt, peer)
@@ -135,6 +149,12 @@ class Login:
 
     async def verify(self, login: str, password: str, peer: Peer) -> str | None:
         """The account's address where the password is right, or None. Raises ``TryLater``."""
+        with _counted(peer, "password") as counted:
+            account = await self._verify(login, password, peer)
+            counted("succeeded" if account is not None else "failed")
+            return account
+
+    async def _verify(self, login: str, password: str, peer: Peer) -> str | None:
         attempt = _Attempt(asyncio.get_running_loop().time(), login)
         verified = await self._check(attempt, login, password, "", peer)
         await self._admit_again(login, peer)
@@ -228,3 +248,13 @@ class Login:
                 factor = await self._guard.failed(peer.address, lookup_key(attempt.login), attempt.secret)
             until = attempt.begun + self._failure_seconds * factor
             await asyncio.sleep(until - asyncio.get_running_loop().time())
+
+
+@contextlib.contextmanager
+def _counted(peer: Peer, mechanism: str) -> Iterator[Callable[[str], None]]:
+    """Count what comes of a login; it is given what counts results, and whatever is raised is one."""
+    try:
+        yield lambda result: LOGINS.add(peer.protocol, mechanism, result)
+    except PosthouseError as error:
+        LOGINS.add(peer.protocol, mechanism, "shut_out" if isinstance(error, ShutOut) else "unavailable")
+        raise

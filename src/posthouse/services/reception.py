@@ -109,10 +109,11 @@ def _obey(outcome: Outcome, transaction: Transaction) -> None:
     if outcome.reply is None:
         transaction.headers = tuple(dict.fromkeys((*transaction.headers, *outcome.headers)))
         transaction.treatment = transaction.treatment.and_also(outcome.treatment)
-    elif outcome.reply.is_permanent_failure:
-        raise Refused(outcome.reply, outcome.reason)
     else:
-        raise TryLater(outcome.reason, outcome.reply)
+        permanent = outcome.reply.is_permanent_failure
+        error = Refused(outcome.reply, outcome.reason) if permanent else TryLater(outcome.reason, outcome.reply)
+        error.word = outcome.word
+        raise error
 
 
 class Reception:

@@ -38,6 +38,7 @@ def test_high_ports_of_loopback_and_var_are_the_defaults_without_root(monkeypatc
     assert loaded.data_dir == str(tmp_path / "var")
     assert loaded.listen.smtp == ("127.0.0.1:2525",)
     assert loaded.listen.lmtp == ("127.0.0.1:2424",)
+    assert loaded.listen.metrics == ("127.0.0.1:2925",)
 
 
 def test_well_known_ports_are_the_defaults_as_root(monkeypatch):
@@ -46,6 +47,7 @@ def test_well_known_ports_are_the_defaults_as_root(monkeypatch):
     assert loaded.data_dir == "/var/lib/posthouse"
     assert loaded.listen.imaps[0] == "0.0.0.0:993"
     assert loaded.listen.lmtp == ("127.0.0.1:24",)
+    assert loaded.listen.metrics == ("127.0.0.1:9025",)  # for this host only
 
 
 def test_an_empty_list_turns_a_listener_off_and_leaves_the_others(tmp_path):

@@ -30,6 +30,8 @@ class ServerMechanism(ABC):
 
     max_response_bytes: ClassVar[int] = 4096
     """Longest response that is looked at, decoded. RFC 4616 §2 allows 255 characters for each of its three parts."""
+    name = ""
+    """The mechanism's, where whoever made it has said so."""
 
     def __init__(self) -> None:
         self.login = ""

@@ -23,6 +23,7 @@ class Dialogue:
         self._buffer = LineBuffer(_MAX_AUTH_LINE)
         self._end_of_input = False
         self._out: list[bytes] = []
+        self._objections: list[Reply] = []
         self._events: deque[Event] = deque()
         self._asked: Asked | None = Asked.GREETING
         self._errors = 0
@@ -47,6 +48,11 @@ class Dialogue:
         self._out.clear()
         return data
 
+    def objections(self) -> list[Reply]:
+        """What was refused here, without asking anybody, since this was called last."""
+        objections, self._objections = self._objections, []
+        return objections
+
     def close(self, reply: Reply) -> None:
         """End the session from our side, whatever it is at: time-out, shutdown. ``reply`` is a 421."""
         if not self.closed:
@@ -61,12 +67,17 @@ class Dialogue:
     def _put(self, reply: Reply) -> None:
         self._out.append(replies.encode(reply))
 
+    def _object(self, reply: Reply) -> None:
+        """Refuse by ourselves."""
+        self._objections.append(reply)
+        self._put(reply)
+
     def _put_challenge(self, data: bytes) -> None:
         self._out.append(b"334 %b\r\n" % b2a_base64(data, newline=False))
 
     def _fail(self, reply: Reply) -> None:
         """Answer with an error of the client's."""
-        self._put(reply)
+        self._object(reply)
         self._count_error()
 
     def _count_error(self) -> None:

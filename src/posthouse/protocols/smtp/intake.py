@@ -118,7 +118,7 @@ class Intake(Dialogue):
             self._events.append(events.MessageEnd())
             return
         for _ in range(self._replies_due):
-            self._put(failure)
+            self._object(failure)
         self._state = self._greeted
         self._count_error()
 

@@ -277,7 +277,7 @@ class SmtpServerEngine(Intake):
         if given.requiretls and not self.tls:  # RFC 8689 §2: it is not even offered there
             return self._fail(replies.NEED_TLS)
         if 0 < self.options.max_size_bytes < given.size:  # RFC 1870 §6.1
-            return self._put(replies.TOO_LARGE)
+            return self._object(replies.TOO_LARGE)
         self._utf8 = given.smtputf8
         self._asked = Asked.MAIL
         size, body, utf8 = given.size, given.body, given.smtputf8
@@ -285,7 +285,7 @@ class SmtpServerEngine(Intake):
 
     def _rcpt(self, argument: bytes) -> Event | None:
         if self._recipients >= self.options.max_recipients:
-            return self._put(replies.TOO_MANY_RECIPIENTS)
+            return self._object(replies.TOO_MANY_RECIPIENTS)
         try:
             path, words = split_path(argument, b"TO:")
             given = rcpt_parameters(words)

@@ -7,6 +7,7 @@ Invariants:
 """
 
 import ssl
+import time
 from dataclasses import dataclass, replace
 
 from posthouse.base.errors import PosthouseError, Refused
@@ -21,6 +22,7 @@ from posthouse.protocols.imap.states import Limits, State
 from posthouse.protocols.sasl.peer import Peer
 from posthouse.runtime.connection import Connection
 from posthouse.runtime.log import log, new_trace_id
+from posthouse.runtime.measures import IMAP_COMMANDS, IMAP_SECONDS
 from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.capabilities import CONDSTORE, QRESYNC
 from posthouse.servers.imap.handlers import HANDLERS
@@ -132,7 +134,7 @@ class ImapSession:
     # Commands.
 
     async def _perform(self, command: Command) -> None:
-        view = self.view
+        view, name, began = self.view, type(command).__name__.lower(), time.monotonic()
         try:
             completion = await HANDLERS[type(command)](self, command)
         except PosthouseError as error:
@@ -146,6 +148,9 @@ class ImapSession:
             completion = failures.bug(trace)
         if completion is not None:
             await self._finish(command, completion, view)
+        IMAP_COMMANDS.add(name, completion.status.lower() if completion is not None else "none")
+        if not isinstance(command, commands.Idle):
+            IMAP_SECONDS.observe(time.monotonic() - began, name)
 
     async def _finish(self, command: Command, completion: Completion, view_before: View | None) -> None:
         """Updates, then the completion. A mailbox that was selected just now has none yet."""

@@ -61,9 +61,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it: ``reply`` is None for those who are let in."""
+    """What came of it: ``reply`` is None for those who are let in; ``word``: which restriction it was."""
 
     reply: Reply | None = None
     reason: str = ""
     headers: tuple[str, ...] = ()
     treatment: Treatment = NOTHING
+    word: str = ""

@@ -11,6 +11,7 @@ Invariants:
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from posthouse.base.errors import Reply
@@ -249,8 +250,8 @@ class _Walk:
         self._restrictions = restrictions
         self._facts = facts
         self._note = note
-        self._if_permit: tuple[Reply, str] | None = None
-        self._if_reject: tuple[Reply, str] | None = None
+        self._if_permit: Outcome | None = None
+        self._if_reject: Outcome | None = None
         self._headers: list[str] = []
         self._treatment = NOTHING
         self._has_asked_ahead = False
@@ -261,12 +262,12 @@ class _Walk:
         for stage, ones in lists:
             refused = await self._list(stage, ones)
             if refused is not None:
-                return Outcome(*refused)
+                return refused
         if self._if_permit is not None:
-            return Outcome(*self._if_permit)
+            return self._if_permit
         return Outcome(headers=tuple(self._headers), treatment=self._treatment)
 
-    async def _list(self, stage: str, ones: Sequence[Restriction]) -> tuple[Reply, str] | None:
+    async def _list(self, stage: str, ones: Sequence[Restriction]) -> Outcome | None:
         for one in ones:
             decision = await self._ask(one)
             self._tell(stage, one, decision)
@@ -291,8 +292,8 @@ class _Walk:
         reply = Reply(451, "4.3.5", "Server configuration problem")
         return Decision(Verdict.REFUSE, f"{asked}: tables that lead to each other", reply)
 
-    def _weigh(self, stage: str, one: Restriction, decision: Decision) -> tuple[Reply, str] | None:
-        """The reply and the reason where this refuses."""
+    def _weigh(self, stage: str, one: Restriction, decision: Decision) -> Outcome | None:
+        """What comes of it where this refuses."""
         reason = f"{stage}: {one}: {decision.reason}"
         if one.only_warns or decision.verdict is Verdict.WARN:
             if decision.verdict is not Verdict.PREPEND:
@@ -305,14 +306,15 @@ class _Walk:
             self._treatment = self._treatment.and_also(decision.treatment)
             return None
         assert decision.reply is not None
+        outcome = Outcome(decision.reply, reason, word=one.word)
         if decision.verdict is Verdict.DEFER_IF_PERMIT:
-            self._if_permit = self._if_permit or (decision.reply, reason)
+            self._if_permit = self._if_permit or outcome
         elif decision.verdict is Verdict.DEFER_IF_REJECT:
-            self._if_reject = self._if_reject or (decision.reply, reason)
+            self._if_reject = self._if_reject or outcome
         elif self._if_reject is not None:
-            return self._if_reject[0], f"{self._if_reject[1]}; otherwise {reason}"
+            return replace(self._if_reject, reason=f"{self._if_reject.reason}; otherwise {reason}")
         else:
-            return decision.reply, reason
+            return outcome
         return None
 
     def _warn(self, decision: Decision, reason: str) -> None:

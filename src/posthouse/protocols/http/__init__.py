@@ -1,0 +1,1 @@
+"""HTTP: the server's side, as far as a page of numbers needs it."""
