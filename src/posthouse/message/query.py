@@ -2,7 +2,7 @@
 
 Invariants:
   1. Trees are frozen and hashable.
-  2. Texts are Unicode: whoever builds a tree has decoded the client's charset. Matching ignores case.
+  2. Texts are Unicode: whoever builds a tree has decoded the client's charset. Matching ignores case, by RFC 5051.
   3. A range is ``(low, high)`` as the client gave it, in either order, ``STAR`` standing for ``*``; the ranges
      ``SAVED`` stand for the messages that an earlier search kept.
 """

@@ -23,7 +23,7 @@ IN_INDEX = Want.DATE | Want.SIZE | Want.MODSEQ
 _CACHED = {"envelope": Want.ENVELOPE, "structure": Want.STRUCTURE, "parts": Want.STRUCTURE | Want.BODY}
 _BLOCKS = {Want.ENVELOPE: "c.envelope", Want.STRUCTURE: "c.structure", Want.FIELDS: "f.data"}
 _COLUMNS = {Want.MODSEQ: "m.modseq", Want.DATE: "CAST(m.date AS INTEGER)", Want.SIZE: "m.size"} | _BLOCKS
-_MAILBOX = "(SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
+MAILBOX = "(SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
 _CACHE_JOIN = " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
 _FIELDS_JOIN = (
     " LEFT JOIN fields f ON f.mailbox = m.mailbox AND f.uid = m.uid"
@@ -108,7 +108,7 @@ def _execute(
     else:
         among = "IN (SELECT value FROM json_each(?))"
         bounds = (json.dumps(list(uids)),)
-    query += f" WHERE m.mailbox = {_MAILBOX} AND m.uid {among} ORDER BY m.uid"
+    query += f" WHERE m.mailbox = {MAILBOX} AND m.uid {among} ORDER BY m.uid"
     return database.execute(query, (*values, *key, *bounds))
 
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from posthouse.journal.segment import current_boot_id
 from posthouse.runtime.log import log
 from posthouse.store import modseqs
+from posthouse.store.digests import SCHEMA as DIGEST_SCHEMA
 from posthouse.store.layout import Stamp
 
 FILE_NAME = "posthouse.index"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_SECONDS = 20.0
 
 _SCHEMA = """
@@ -222,7 +223,7 @@ class Index:
 def _create(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     if database.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
-        for statement in _statements(_SCHEMA):
+        for statement in _statements(_SCHEMA + DIGEST_SCHEMA):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.execute("COMMIT")

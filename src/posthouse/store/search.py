@@ -1,8 +1,8 @@
 """SEARCH (RFC 3501 §6.4.4): the tree of ``message.query`` as one predicate over messages.
 
 What costs least is asked first: flags and numbers, then what the index has, then headers, then whole messages.
-Texts match as substrings, whatever their case, in decoded form: header fields with their RFC 2047 words decoded,
-text parts freed of transfer encoding and charset. Parts that are no text are not searched.
+Texts match as substrings, casemapped (RFC 5051), in decoded form: header fields with their RFC 2047 words decoded,
+text parts freed of transfer encoding and charset. Parts other than texts and ``message/…`` are not searched.
 
 Invariant: of a decoded part, no more than about ``BLOCK`` octets are held at once.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from posthouse.message import charsets, dates, headers, query
+from posthouse.message.casemap import casemap
 from posthouse.message.mime import Part
 from posthouse.message.query import Query, Ranges, resolve_ranges
 from posthouse.store.fetch import Message
@@ -83,7 +84,7 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
     if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
         return _by_header(key)
     assert isinstance(key, query.Body | query.Text)
-    needle = key.text.casefold()
+    needle = casemap(key.text)
     if isinstance(key, query.Body):
         return Test(Want.STRUCTURE | Want.BODY, lambda message: _body_contains(message, needle))
     return Test(
@@ -156,7 +157,7 @@ def _by_header(key: query.Header | query.SentBefore | query.SentOn | query.SentS
     else:
         want, section = Want.HEADER, Message.header
     if isinstance(key, query.Header):
-        needle = key.text.casefold()
+        needle = casemap(key.text)
         return Test(want, lambda message: _field_contains(section(message), name, needle))
     compare, day = _COMPARE[type(key)], key.date
 
@@ -175,10 +176,10 @@ def _searched_fields(message: Message) -> bytes:
 def _field_contains(section: bytes, name: bytes, needle: str) -> bool:
     # Most messages can't match, and that is seen at once where nothing is encoded.
     is_plain = section.isascii() and b"=?" not in section
-    if is_plain and needle not in headers.unfold(section).decode("ascii").lower():
+    if is_plain and needle not in headers.unfold(section).decode("ascii").upper():
         return False
     return any(
-        field.name.lower() == name and needle in headers.decode_words(field.value).casefold()
+        field.name.lower() == name and needle in casemap(headers.decode_words(field.value))
         for field in headers.iterate(section)
     )
 
@@ -189,7 +190,7 @@ def _header_contains(message: Message, needle: str) -> bool:
 
 def _section_contains(section: bytes, needle: str) -> bool:
     return any(
-        needle in f"{field.name.decode('latin-1')}: {headers.decode_words(field.value)}".casefold()
+        needle in casemap(f"{field.name.decode('latin-1')}: {headers.decode_words(field.value)}")
         for field in headers.iterate(section)
     )
 
@@ -206,15 +207,20 @@ def _body_contains(message: Message, needle: str) -> bool:
             pending.append(embedded)
             if _section_contains(message.body(embedded.header_start, embedded.body_start), needle):
                 return True
-        elif not part.children and part.is_text and _text_contains(message, part, needle):
+        elif not part.children and _is_searched(part) and _text_contains(message, part, needle):
             return True
     return False
+
+
+def _is_searched(part: Part) -> bool:
+    """Texts, and delivery reports and the like, which are text too."""
+    return part.is_text or part.type.lower() == b"message"
 
 
 def _text_contains(message: Message, part: Part, needle: str) -> bool:
     border = ""
     for text in _texts(message, part):
-        folded = border + text.casefold()
+        folded = border + casemap(text)
         if needle in folded:
             return True
         border = folded[-len(needle) :]

@@ -16,9 +16,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from posthouse.message.query import Query, Ranges
+from posthouse.message.threads import Threaded
 from posthouse.protocols.imap.sequence import uid_slices
 from posthouse.runtime.watch import Subscription
-from posthouse.store import changes, copying, filename, looking, search, sync
+from posthouse.store import changes, copying, filename, finding, looking, sync
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.changes import Mode
 from posthouse.store.errors import NoSuchMailbox, ReadOnly
@@ -29,6 +30,7 @@ from posthouse.store.layout import Folder
 from posthouse.store.looking import Look
 from posthouse.store.model import NO_CHANGES, Changes, Copied, Missed, Stored, Want
 from posthouse.store.quota import Limit
+from posthouse.store.searchplan import Scope
 from posthouse.store.threads import Threads
 
 T = TypeVar("T")
@@ -205,16 +207,24 @@ class View:
 
     async def search(self, query: Query) -> list[int]:
         """The UIDs that match, ascending."""
-        sequence = {uid: seq for seq, uid in enumerate(self.uids, 1)}
-        numbers = search.Numbers(sequence, self.uids[-1] if self.uids else 0, frozenset(self.saved), time.time())
-        test = search.compiled(query, numbers)
-        found: list[int] = []
-        asked = self.fetch(
-            self.uids, test.want, lambda message: message.uid if test.matches(message) else 0, names=test.names
-        )
-        async for batch in asked:
-            found.extend(filter(None, batch))
-        return found
+        return await finding.search(self, query)
+
+    async def sort(self, query: Query, criteria: Sequence[tuple[str, bool]]) -> list[int]:
+        """The UIDs that match, by ``digests.SORT_COLUMNS``, each reversed or not."""
+        return await finding.sort(self, query, criteria)
+
+    async def thread(self, query: Query, arrange: Callable[[list[Threaded]], T]) -> T:
+        """What ``arrange``, of ``message.threads``, makes of the messages that match."""
+        return await finding.thread(self, query, arrange)
+
+    def scope(self) -> Scope:
+        """What is here at this moment, for a search."""
+        key = (self._folder.name, self.uidvalidity)
+        return Scope(key, self.uids[:], self._masks[:], self._letters, frozenset(self.saved), time.time())
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """``work`` on the account's files, in a store thread."""
+        return await self._run(work, self._files, *arguments)
 
     async def uidls(self) -> dict[int, str]:
         """POP3 unique ids, by UID, that another program had given before it was our turn."""

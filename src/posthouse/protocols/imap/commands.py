@@ -232,6 +232,20 @@ class Search(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Sort(Search):
+    """SORT (RFC 5256 §3); ``criteria`` are names in upper case, each reversed or not."""
+
+    criteria: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thread(Search):
+    """THREAD (RFC 5256 §3) by an algorithm in upper case."""
+
+    algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Attribute:
     """A data item of FETCH that needs no more than its name, in upper case: ``FLAGS``, ``ENVELOPE``…"""
 

@@ -20,6 +20,7 @@ from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
 from posthouse.protocols.imap.sequence import parse_sequence_set
+from posthouse.protocols.imap.sorting import parse_sort, parse_thread
 from posthouse.protocols.sasl.credentials import decode_base64
 
 Parser = Callable[[bytes, Cursor], Command]
@@ -292,6 +293,10 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"UID EXPUNGE": _uid_expunge,
     b"SEARCH": partial(_search, False),
     b"UID SEARCH": partial(_search, True),
+    b"SORT": partial(parse_sort, False),
+    b"UID SORT": partial(parse_sort, True),
+    b"THREAD": partial(parse_thread, False),
+    b"UID THREAD": partial(parse_thread, True),
     b"FETCH": partial(_fetch, False),
     b"UID FETCH": partial(_fetch, True),
     b"STORE": partial(_store, False),

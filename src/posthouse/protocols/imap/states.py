@@ -25,8 +25,9 @@ ALLOWED: Final = {
     State.NOT_AUTHENTICATED: ANY_STATE | {b"STARTTLS", b"AUTHENTICATE", b"LOGIN"},
     State.AUTHENTICATED: AUTHENTICATED_COMMANDS,
     State.SELECTED: AUTHENTICATED_COMMANDS | {
-        b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY", b"MOVE",
-        b"UID EXPUNGE", b"UID SEARCH", b"UID FETCH", b"UID STORE", b"UID COPY", b"UID MOVE",
+        b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"SEARCH", b"SORT", b"THREAD", b"FETCH", b"STORE", b"COPY",
+        b"MOVE", b"UID EXPUNGE", b"UID SEARCH", b"UID SORT", b"UID THREAD", b"UID FETCH", b"UID STORE", b"UID COPY",
+        b"UID MOVE",
     },
     State.LOGOUT: frozenset[bytes](),
 }  # fmt: skip

@@ -26,10 +26,12 @@ from posthouse.servers.imap.commands.quota import get_quota, get_quota_root
 from posthouse.servers.imap.commands.rename import rename
 from posthouse.servers.imap.commands.search import search
 from posthouse.servers.imap.commands.select import select
+from posthouse.servers.imap.commands.sort import sort
 from posthouse.servers.imap.commands.starttls import starttls
 from posthouse.servers.imap.commands.status import status
 from posthouse.servers.imap.commands.store import store
 from posthouse.servers.imap.commands.subscribe import subscribe
+from posthouse.servers.imap.commands.thread import thread
 from posthouse.servers.imap.commands.unauthenticate import unauthenticate
 
 if TYPE_CHECKING:
@@ -63,9 +65,11 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Rename: rename,
     commands.Search: search,
     commands.Select: select,
+    commands.Sort: sort,
     commands.StartTls: starttls,
     commands.Status: status,
     commands.Store: store,
     commands.Subscribe: subscribe,
+    commands.Thread: thread,
     commands.Unauthenticate: unauthenticate,
 }

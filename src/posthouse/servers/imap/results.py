@@ -9,6 +9,8 @@ from posthouse.protocols.imap.render import sequence_set, string
 def esearch(tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bool) -> bytes:
     """The ESEARCH response without its ``* ``; ``found`` are numbers or UIDs in the order of the result.
 
+    MIN and MAX are its first and its last; so Dovecot has it for SORT too.
+
     Empty where nothing was to be said (RFC 5182 §2.1: SAVE alone).
     """
     if returns.names == {b"SAVE"}:
@@ -18,9 +20,9 @@ def esearch(tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bo
         items.append(b"UID")
     if found:
         if b"MIN" in returns.names:
-            items.append(b"MIN %d" % min(found))
+            items.append(b"MIN %d" % found[0])
         if b"MAX" in returns.names:
-            items.append(b"MAX %d" % max(found))
+            items.append(b"MAX %d" % found[-1])
         if b"ALL" in returns.names:
             items.append(b"ALL %b" % sequence_set(found))
     if b"COUNT" in returns.names:
@@ -51,9 +53,9 @@ def kept(returns: ReturnOptions, found: Sequence[int]) -> list[int]:
         return sorted(found)
     chosen: set[int] = set()
     if b"MIN" in returns.names:
-        chosen.add(min(found))
+        chosen.add(found[0])
     if b"MAX" in returns.names:
-        chosen.add(max(found))
+        chosen.add(found[-1])
     if returns.partial is not None:
         chosen.update(part(found, returns.partial))
     return sorted(chosen)

@@ -16,20 +16,17 @@ if TYPE_CHECKING:
 
 async def search(session: "ImapSession", command: Search) -> Completion:
     view, returns = session.selected, command.returns
-    is_saved = returns is not None and b"SAVE" in returns.names
-    if is_saved and not command.is_charset_known:
-        view.saved = []
-    if not command.is_charset_known:
-        return BAD_CHARSET
     wants_modseq = asks_modseq(command.query)
     if wants_modseq:
         session.enable_condstore()
     uids: Sequence[int] = []
     try:
+        if not command.is_charset_known:
+            return BAD_CHARSET
         uids = await view.search(command.query)
     finally:
-        # RFC 5182 §2.1: a search that fails keeps nothing.
-        if is_saved and returns is not None:
+        # RFC 5182 §2.1: one that fails keeps nothing.
+        if returns is not None and b"SAVE" in returns.names:
             view.saved = results.kept(returns, uids)
     found = uids if command.uid else [bisect_left(view.uids, uid) + 1 for uid in uids]
     # RFC 7162 §3.1.5: the highest of what was found, where anything was.

@@ -1,0 +1,90 @@
+"""Searching, sorting and threading a view: by the index as far as that goes, then by the messages themselves."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from posthouse.message.digest import Digest, digest
+from posthouse.message.query import Query
+from posthouse.message.threads import Threaded
+from posthouse.store import digests, searchplan
+from posthouse.store import search as messages
+from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.cache import Key
+from posthouse.store.model import Want
+
+if TYPE_CHECKING:
+    from posthouse.store.view import View
+
+T = TypeVar("T")
+
+
+async def search(view: "View", query: Query) -> list[int]:
+    """The UIDs that match, ascending."""
+    scope = view.scope()
+    if searchplan.needs_digests(query):
+        await _digest(view)
+    bounds = await view.in_thread(searchplan.bounds, query, scope)
+    unsure = sorted(bounds.maybe - bounds.sure)
+    if not unsure:
+        return sorted(bounds.sure)
+    sequence = {uid: seq for seq, uid in enumerate(scope.uids, 1)}
+    test = messages.compiled(query, messages.Numbers(sequence, scope.uids[-1], scope.saved, scope.now))
+    found = set(bounds.sure)
+    asked = view.fetch(
+        unsure, test.want, lambda message: message.uid if test.matches(message) else 0, names=test.names
+    )
+    async for batch in asked:
+        found.update(filter(None, batch))
+    return sorted(found)
+
+
+async def sort(view: "View", query: Query, criteria: Sequence[tuple[str, bool]]) -> list[int]:
+    """The UIDs that match, by ``digests.SORT_COLUMNS``, each reversed or not."""
+    found = set(await search(view, query))
+    await _digest(view)
+    if any(name == "SIZE" for name, _ in criteria):
+        async for _ in view.fetch(view.uids, Want.SIZE, lambda message: message.size):
+            pass  # sizes that were not known are now
+    ordered = await view.in_thread(_ordered, view.scope().key, criteria)
+    result = [uid for uid in ordered if uid in found]
+    # What has no digest, because its file is gone, comes last.
+    return result if len(result) == len(found) else [*result, *sorted(found.difference(result))]
+
+
+async def thread(view: "View", query: Query, arrange: Callable[[list[Threaded]], T]) -> T:
+    """What ``arrange``, of ``message.threads``, makes of the messages that match."""
+    found = set(await search(view, query))
+    await _digest(view)
+
+    def work(files: AccountFiles, key: Key) -> T:
+        with files.index.reading() as database:
+            known = digests.threaded(database, key)
+        return arrange([message for message in known if message.uid in found])
+
+    return await view.in_thread(work, view.scope().key)
+
+
+async def _digest(view: "View") -> None:
+    """Makes what digests are missing. It is only a cache: trouble with it is nobody's trouble."""
+    key = view.scope().key
+    missing = await view.in_thread(_missing, key)
+    asked = view.fetch(sorted(missing), Want.HEADER, lambda message: (message.uid, digest(message.header())))
+    async for made in asked:
+        await view.in_thread(_write, key, made)
+
+
+def _missing(files: AccountFiles, key: Key) -> set[int]:
+    with files.index.reading() as database:
+        return digests.missing(database, key)
+
+
+def _ordered(files: AccountFiles, key: Key, criteria: Sequence[tuple[str, bool]]) -> list[int]:
+    with files.index.reading() as database:
+        return digests.ordered(database, key, criteria)
+
+
+def _write(files: AccountFiles, key: Key, made: list[tuple[int, Digest]]) -> None:
+    with contextlib.suppress(sqlite3.OperationalError), files.index.changing() as database:
+        digests.write(database, key, made)
