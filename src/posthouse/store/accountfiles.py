@@ -57,7 +57,7 @@ class AccountFiles:
             make_folder(Folder(self.path, ""))
         try:
             return work()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:
             if not self.index.discard_if_damaged(error):
                 raise
             return work()

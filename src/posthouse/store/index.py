@@ -26,6 +26,11 @@ from posthouse.store.layout import Stamp
 FILE_NAME = "posthouse.index"
 SCHEMA_VERSION = 5
 BUSY_SECONDS = 20.0
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NOT_THE_FILE = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM,
+     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT}
+)  # fmt: skip
 
 _SCHEMA = """
 CREATE TABLE account (uidvalidity INTEGER NOT NULL, boot TEXT NOT NULL);
@@ -139,13 +144,14 @@ def _is_due(due: int, now_ns: int) -> bool:
 class Index:
     """The connection to one account's index, opened when it is needed."""
 
-    __slots__ = ("_database", "_identity", "lock", "path")
+    __slots__ = ("_database", "_identity", "_is_doubted", "lock", "path")
 
     def __init__(self, account_path: str) -> None:
         self.path = f"{account_path}/{FILE_NAME}"
         self.lock = threading.RLock()
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)
+        self._is_doubted = False
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
@@ -173,11 +179,17 @@ class Index:
                 self._database.close()
                 self._database = None
 
-    def discard_if_damaged(self, error: sqlite3.DatabaseError) -> bool:
-        """Whether the file was what failed; it is gone then, and the work can be done again."""
+    def discard_if_damaged(self, error: Exception) -> bool:
+        """Whether the file was what failed; it is gone then, and the work can be done again.
+
+        An error that may as well be a bug of ours is believed to be nonsense in a row, once.
+        """
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         # A file cut to nothing under an open connection is an empty database, not a corrupt one.
-        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and "no such table" not in str(error):
+        is_damaged = code in _DAMAGED or "no such table" in str(error)
+        if not is_damaged and code not in _NOT_THE_FILE:
+            is_damaged, self._is_doubted = not self._is_doubted, True
+        if not is_damaged:
             return False
         log.warning("index-rebuilt", path=self.path, reason=str(error))
         with self.lock:

@@ -38,6 +38,11 @@ class Foreign:
     def delete(self, base):
         os.unlink(self.find(base))
 
+    def letters(self, base):
+        """The flags in every name that a message has."""
+        names = os.listdir(f"{self.path}/new") + os.listdir(f"{self.path}/cur")
+        return [name.partition(":2,")[2] for name in names if name.partition(":")[0] == base]
+
     def bases(self):
         names = os.listdir(f"{self.path}/new") + os.listdir(f"{self.path}/cur")
         return {name.partition(":")[0] for name in names}

@@ -46,7 +46,9 @@ class Mailbox(RuleBasedStateMachine):
         self.settle, sync.SETTLE_NS = sync.SETTLE_NS, -1
         self.files = {}  # base: letters
         self.uid_of = {}  # base: UID, once any client was told
-        self.highest = 0
+        self.lost = {}  # base: letters, of what the foreign program deleted
+        self.returned = set()  # bases that a backup brought back
+        self.past = set()  # UIDs of messages that were deleted and put back since
 
     @initialize()
     def begin(self):
@@ -73,7 +75,31 @@ class Mailbox(RuleBasedStateMachine):
     def foreign_deletes(self, data):
         base = data.draw(st.sampled_from(sorted(self.files)))
         self.post.foreign.delete(base)
-        del self.files[base]
+        self.lost[base] = self.files.pop(base)
+
+    @precondition(lambda self: self.lost)
+    @rule(data=st.data())
+    def a_backup_brings_back(self, data):
+        """Under the same name; where somebody has looked meanwhile, it is a new message."""
+        base = data.draw(st.sampled_from(sorted(self.lost)))
+        self.files[base] = self.lost.pop(base)
+        self.returned.add(base)
+        self.post.foreign.deliver(place="cur", info=f":2,{self.files[base]}", base=base)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), letters=st.sets(st.sampled_from("FRS")))
+    def two_programs_rename_at_once(self, data, letters):
+        """One links the file to its new name and unlinks the old one, or dies before that: one of the two stays."""
+        base = data.draw(st.sampled_from(sorted(self.files)))
+        path = self.post.foreign.find(base)
+        target = f"{self.post.path}/cur/{base}:2,{''.join(sorted(letters))}"
+        if not os.path.exists(target):
+            os.link(path, target)
+            if data.draw(st.booleans()):
+                os.unlink(path)
+            else:
+                self.client_looks_without_expunges(0)
+            (self.files[base],) = self.post.foreign.letters(base)
 
     @rule()
     def we_deliver(self):
@@ -161,9 +187,11 @@ class Mailbox(RuleBasedStateMachine):
 
     def told(self, base, uid):
         """A UID is for one message, for ever."""
-        if base in self.uid_of:
-            assert self.uid_of[base] == uid
-        else:
+        if self.uid_of.get(base, uid) != uid:
+            assert base in self.returned
+            self.past.add(self.uid_of.pop(base))
+        if base not in self.uid_of:
+            assert uid not in self.past
             assert uid not in self.uid_of.values()
             self.uid_of[base] = uid
 
