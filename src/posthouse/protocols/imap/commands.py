@@ -271,12 +271,27 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Binary:
+    """A ``BINARY[…]`` or, if ``size``, a ``BINARY.SIZE[…]`` of FETCH (RFC 3516 §4.2, §4.3); the rest as in Section."""
+
+    part: str
+    start: int
+    length: int | None
+    peek: bool
+    size: bool
+    label: bytes
+
+
+FetchItem = Attribute | Section | Binary
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch(Command):
     """FETCH (RFC 3501 §6.4.5), only what changed since then where that is given (RFC 7162 §3.1.4.1, §3.2.6)."""
 
     uid: bool
     ranges: Ranges
-    items: tuple[Attribute | Section, ...]
+    items: tuple[FetchItem, ...]
     changed_since: int | None = None
     vanished: bool = False
 

@@ -1,4 +1,4 @@
-"""FETCH's data items (RFC 3501 §6.4.5, §9: fetch-att).
+"""FETCH's data items (RFC 3501 §6.4.5, §9: fetch-att; RFC 3516).
 
 Invariant: a label is made from what was parsed, never echoed; field names in it are atoms or quoted.
 """
@@ -6,18 +6,17 @@ Invariant: a label is made from what was parsed, never echoed; field names in it
 import re
 from typing import Final
 
-from posthouse.protocols.imap.commands import Attribute, Section
+from posthouse.protocols.imap.commands import Attribute, Binary, FetchItem, Section
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.render import astring
-
-Item = Attribute | Section
 
 ATTRIBUTES: Final = frozenset(
     {b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"UID", b"MODSEQ"}
 )
+BINARY: Final = frozenset({b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"})
 _FLAGS, _DATE = Attribute("FLAGS"), Attribute("INTERNALDATE")
 _SIZE, _ENVELOPE = Attribute("RFC822.SIZE"), Attribute("ENVELOPE")
-MACROS: Final[dict[bytes, tuple[Item, ...]]] = {
+MACROS: Final[dict[bytes, tuple[FetchItem, ...]]] = {
     b"FAST": (_FLAGS, _DATE, _SIZE),
     b"ALL": (_FLAGS, _DATE, _SIZE, _ENVELOPE),
     b"FULL": (_FLAGS, _DATE, _SIZE, _ENVELOPE, Attribute("BODY")),
@@ -34,7 +33,7 @@ _section_text = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIM
 _partial = re.compile(rb"<(\d{1,10})\.(\d{1,10})>").match
 
 
-def parse_fetch_items(cursor: Cursor) -> tuple[Item, ...]:
+def parse_fetch_items(cursor: Cursor) -> tuple[FetchItem, ...]:
     """A macro, one item, or a list of items in parentheses; each item once."""
     if not cursor.skip(b"("):
         name = _item_name(cursor)
@@ -54,14 +53,32 @@ def _item_name(cursor: Cursor) -> bytes:
     return match.group().upper()
 
 
-def _item(cursor: Cursor, name: bytes) -> Item:
+def _item(cursor: Cursor, name: bytes) -> FetchItem:
     if cursor.looking_at(b"[") and name in {b"BODY", b"BODY.PEEK"}:
         return _section(cursor, peek=name == b"BODY.PEEK")
+    if name in BINARY:
+        return _binary(cursor, name)
     if name in ATTRIBUTES:
         return Attribute(name.decode("ascii"))
     if name in RFC822_ITEMS:
         return RFC822_ITEMS[name]
     raise syntax_error("Unknown FETCH item")
+
+
+def _binary(cursor: Cursor, name: bytes) -> Binary:
+    """RFC 3516 §7: section-binary has part numbers only, and a size has no partial."""
+    cursor.expect(b"[")
+    match = _part(cursor.data, cursor.position)
+    part = match.group() if match else b""
+    cursor.position += len(part)
+    cursor.expect(b"]")
+    if name == b"BINARY.SIZE":
+        return Binary(part.decode("ascii"), 0, None, True, True, b"BINARY.SIZE[%b]" % part)
+    start, length = _parse_partial(cursor)
+    label = b"BINARY[%b]" % part
+    if length is not None:
+        label += b"<%d>" % start
+    return Binary(part.decode("ascii"), start, length, name == b"BINARY.PEEK", False, label)
 
 
 def _section(cursor: Cursor, *, peek: bool) -> Section:

@@ -77,6 +77,7 @@ def parse_append(tag: bytes, cursor: Cursor, size: int) -> commands.AppendStart:
         if date is None:
             raise syntax_error("Invalid date-time")
         cursor.space()
+    cursor.skip(b"~")  # RFC 3516 §7: literal8
     cursor.finish()
     return commands.AppendStart(tag, mailbox, flags, date, size)
 

@@ -2,7 +2,7 @@
 
 Invariants:
   1. Whatever the value, what comes out is one well-formed token: no value can end a line or a string early.
-  2. NUL never goes out; a literal may not hold it (RFC 3501 §9, CHAR8). In message text it becomes 0x80, so
+  2. NUL never goes out but in literal8; a literal may not hold it (RFC 3501 §9, CHAR8). In message text it becomes 0x80, so
      that every octet count stays true; elsewhere it is dropped.
 """
 
@@ -29,6 +29,11 @@ def literal(value: bytes) -> bytes:
     if b"\0" in value:
         value = value.replace(b"\0", b"\x80")
     return b"{%d}\r\n%b" % (len(value), value)
+
+
+def literal8(value: bytes) -> bytes:
+    """Octets as they are: a literal, or where they have NUL one that may (RFC 3516 §6)."""
+    return b"%b{%d}\r\n%b" % (b"~" * (b"\0" in value), len(value), value)
 
 
 def string(value: bytes) -> bytes:

@@ -32,6 +32,7 @@ AFTER_LOGIN: Final = (
     "QUOTA=RES-STORAGE",
     "QUOTA=RES-MESSAGE",
     "UNAUTHENTICATE",
+    "BINARY",
 )
 
 # What ENABLE (RFC 5161) can switch on.

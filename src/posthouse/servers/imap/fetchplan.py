@@ -11,9 +11,9 @@ from operator import attrgetter
 from typing import Any, Final
 
 from posthouse.message.dates import format_internal_date, format_internal_seconds
-from posthouse.protocols.imap.commands import Attribute, Section
+from posthouse.protocols.imap.commands import Attribute, Binary, FetchItem, Section
 from posthouse.protocols.imap.render import flag_list, literal
-from posthouse.servers.imap.section import Stretch, partial, section_value, section_want
+from posthouse.servers.imap.section import Stretch, binary_value, partial, section_value, section_want
 from posthouse.store.fetch import Columns, Message
 from posthouse.store.model import Want
 
@@ -91,7 +91,7 @@ class FetchPlan:
 
     def __init__(
         self,
-        items: tuple[Attribute | Section, ...],
+        items: tuple[FetchItem, ...],
         numbers: Mapping[int, int],
         *,
         uid: bool,
@@ -113,7 +113,7 @@ class FetchPlan:
             self._add(item)
         self._template = self._marked_template = _template(self._formats)
         self._marked_getters = self._getters
-        self.may_mark = may_mark and any(isinstance(item, Section) and not item.peek for item in items)
+        self.may_mark = may_mark and any(not isinstance(item, Attribute) and not item.peek for item in items)
         if self.may_mark:
             self._plan_marking()
         columns = [self._column(item) for item in items]
@@ -152,12 +152,14 @@ class FetchPlan:
         del self._newly_seen[: len(taken)]
         return taken
 
-    def _add(self, item: Attribute | Section) -> None:
+    def _add(self, item: FetchItem) -> None:
         if isinstance(item, Attribute):
             form, want, getter = ATTRIBUTES[item.name]
             if item == MODSEQ:
                 # The flags beside it are the view's: a change that the view doesn't know yet is still to be told.
                 getter = self._known_modseq
+        elif isinstance(item, Binary):
+            form, want, getter = item.label + b" %b", Want.STRUCTURE | Want.BODY, _binary_getter(item)
         else:
             form = item.label.replace(b"%", b"%%") + b" %b"
             want, getter = section_want(item), _section_getter(item)
@@ -170,12 +172,12 @@ class FetchPlan:
     def _known_modseq(self, message: Message) -> int:
         return min(message.modseq, self._modseq)
 
-    def _column(self, item: Attribute | Section) -> Column | None:
+    def _column(self, item: FetchItem) -> Column | None:
         if item == MODSEQ:
             return lambda columns: [min(modseq, self._modseq) for modseq in columns.values[Want.MODSEQ]]
         if isinstance(item, Attribute):
             return COLUMNS.get(item.name)
-        if not _is_field_set(item):
+        if not isinstance(item, Section) or not _is_field_set(item):
             return None
         return lambda columns: [literal(partial(fields, item)) for fields in columns.values[Want.FIELDS]]
 
@@ -200,13 +202,16 @@ def _section_getter(section: Section) -> Getter:
     return lambda message: section_value(message, section)
 
 
+def _binary_getter(binary: Binary) -> Getter:
+    return lambda message: binary_value(message, binary)
+
+
 def _pieces(template: bytes, values: list[Any]) -> Response:
     """The line, cut where a Stretch goes."""
-    # No other value and no label can hold the mark: both are free of NUL (RFC 3501 §9).
-    line = template % tuple(b"\0" if isinstance(value, Stretch) else value for value in values)
-    stretches = [value for value in values if isinstance(value, Stretch)]
+    # Labels are free of NUL (RFC 3501 §9), and values that may hold it are put in their places after the cut.
+    line = template % tuple(b"\0" if isinstance(value, Stretch | bytes) else value for value in values)
     head, *rest = line.split(b"\0")
     pieces: list[bytes | Stretch] = [head]
-    for stretch, text in zip(stretches, rest, strict=True):
-        pieces += (stretch, text)
+    for value, text in zip([value for value in values if isinstance(value, Stretch | bytes)], rest, strict=True):
+        pieces += (value, text)
     return tuple(pieces)

@@ -1,4 +1,4 @@
-"""BODY[…] of FETCH: which octets of a message a section means (RFC 3501 §6.4.5).
+"""BODY[…] and BINARY[…] of FETCH: which octets of a message a section means (RFC 3501 §6.4.5, RFC 3516 §4.2).
 
 Runs in the store's threads. What is larger than STREAM_BYTES is not loaded: a Stretch stands for it.
 """
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from posthouse.message import headers
-from posthouse.protocols.imap.commands import Section
-from posthouse.protocols.imap.render import NIL, literal
+from posthouse.message.transfer import decode
+from posthouse.protocols.imap.commands import Binary, Section
+from posthouse.protocols.imap.cursor import BadCommandError
+from posthouse.protocols.imap.render import NIL, literal, literal8, no
 from posthouse.store.fetch import Message
 from posthouse.store.model import Want
 
 STREAM_BYTES: Final = 1 << 20
+DECODED_BYTES: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,34 @@ def section_value(message: Message, section: Section) -> bytes | Stretch:
     if end - start > STREAM_BYTES:
         return Stretch(message.uid, start, end)
     return literal(message.body(start, end) if end > start else b"")
+
+
+def binary_value(message: Message, binary: Binary) -> bytes:
+    """The part without its transfer encoding as a literal, or its size; NIL where there is no such part.
+
+    Raises BadCommandError where the encoding is not known, or the part too large to be decoded in memory.
+    """
+    data = _decoded(message, binary.part)
+    if binary.size:
+        return b"%d" % len(data or b"")
+    if data is None:
+        return NIL
+    return literal8(data[binary.start : None if binary.length is None else binary.start + binary.length])
+
+
+def _decoded(message: Message, number: str) -> bytes | None:
+    start, end, encoding = 0, message.size, b""
+    if number:
+        part = message.part().find(number)
+        if part is None:
+            return None
+        start, end, encoding = part.body_start, part.body_end, part.encoding or b""
+    if end - start > DECODED_BYTES:
+        raise BadCommandError(no(f"Parts are decoded up to {DECODED_BYTES} octets", "LIMIT"))
+    data = decode(message.body(start, end), encoding)
+    if data is None:
+        raise BadCommandError(no("A part has a transfer encoding that is not known here", "UNKNOWN-CTE"))
+    return data
 
 
 def _header(message: Message, section: Section) -> bytes | None:
