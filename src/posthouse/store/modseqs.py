@@ -1,7 +1,7 @@
 """Modification sequences: what a client that was told one has missed since (RFC 7162).
 
 Each mailbox has its highest one in its row, each message that of its last change, and each expunge leaves the
-UIDs that went. docs/adr/0011-modification-sequences.md has the reasons.
+UIDs that went. docs/adr/0016-modification-sequences.md has the reasons.
 
 Invariants:
   1. None is ever lower than one that was told before, whatever became of the index: they start from the clock in
