@@ -272,7 +272,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A ``BINARY[…]`` or, if ``size``, a ``BINARY.SIZE[…]`` of FETCH (RFC 3516 §4.2, §4.3); the rest as in Section."""
+    """A ``BINARY[…]`` or, if ``size``, a ``BINARY.SIZE[…]`` of FETCH (RFC 3516 §4.2, §4.3); else as Section."""
 
     part: str
     start: int

@@ -2,8 +2,8 @@
 
 Invariants:
   1. Whatever the value, what comes out is one well-formed token: no value can end a line or a string early.
-  2. NUL never goes out but in literal8; a literal may not hold it (RFC 3501 §9, CHAR8). In message text it becomes 0x80, so
-     that every octet count stays true; elsewhere it is dropped.
+  2. NUL never goes out but in literal8; a literal may not hold it (RFC 3501 §9, CHAR8). In message text it becomes
+     0x80, so that every octet count stays true; elsewhere it is dropped.
 """
 
 import re
