@@ -7,6 +7,7 @@ The invariants are those of ``committer``.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from posthouse.journal.operations import Cancel
 from posthouse.journal.pool import SegmentPool
 from posthouse.journal.segment import Segment
 from posthouse.runtime.log import log
+from posthouse.runtime.measures import JOURNAL_COMMITS, JOURNAL_SECONDS
 
 
 class LoopCommitter:
@@ -36,6 +38,7 @@ class LoopCommitter:
         self._segment: Segment | None = None
         self._taking: Future[Segment] | None = None
         self._taker: ThreadPoolExecutor | None = None
+        self._began = 0.0
         self._is_due = False
         self._must_leave = False
 
@@ -96,6 +99,7 @@ class LoopCommitter:
             if segment is None:
                 return
             batch = self._next_batch(segment)
+            self._began = time.monotonic()
             try:
                 segment.put(batches.buffers_of(batch, segment.seed))
                 self._sync.start(segment.fd)
@@ -120,6 +124,8 @@ class LoopCommitter:
         if error is not None:
             self._failed(segment, batch, error)
         else:
+            JOURNAL_SECONDS.observe(time.monotonic() - self._began)
+            JOURNAL_COMMITS.observe(len(batch))
             for entry in batch:
                 segment.note(entry.stamp, entry.operations)
             segment.unplaced_add(1)
