@@ -52,6 +52,10 @@ class Entry:
         self.meta = b""
         self.error: Exception | None = None
 
+    @property
+    def is_cancellation(self) -> bool:
+        return bool(self.operations) and type(self.operations[0]) is Cancel
+
     def cancel(self) -> None:
         """Turns into the record that takes this one back."""
         self.data = b""
@@ -201,7 +205,7 @@ class Committer:
             for entry in batch:
                 segment.note(entry.stamp, entry.operations)
             return self._hand_over(segment, batch)
-        failed = [entry for entry in batch if type(entry.operations[0]) is not Cancel]
+        failed = [entry for entry in batch if not entry.is_cancellation]
         release([entry for entry in batch if entry not in failed])
         return failed
 

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from posthouse.journal import committer as batches
 from posthouse.journal.committer import BATCH_BYTES, BATCH_ENTRIES, Entry, Stamps
 from posthouse.journal.kernelsync import KernelSync
-from posthouse.journal.operations import Cancel
 from posthouse.journal.pool import SegmentPool
 from posthouse.journal.segment import Segment
 from posthouse.runtime.log import log
@@ -121,25 +120,36 @@ class LoopCommitter:
         segment, batch = self._segment, self._batch
         assert segment is not None
         self._batch = []
-        if error is not None:
-            self._failed(segment, batch, error)
-        else:
-            JOURNAL_SECONDS.observe(time.monotonic() - self._began)
-            JOURNAL_COMMITS.observe(len(batch))
-            for entry in batch:
-                segment.note(entry.stamp, entry.operations)
-            segment.unplaced_add(1)
-            try:
-                if not self._must_leave:
-                    self._begin()  # the disk works while files are put in place
-                failed = batches.put_in_place(batch)
-            finally:
-                segment.unplaced_add(-1)
-            self._take_back(failed)
-            batches.settle([entry for entry in batch if entry not in failed] if failed else batch)
-        if self._must_leave:
-            self._switch()
-        self._begin()
+        try:
+            if error is not None:
+                self._failed(segment, batch, error)
+            else:
+                self._durable(segment, batch)
+            if self._must_leave:
+                self._switch()
+            self._begin()
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave sessions waiting for ever
+            log.exception("journal-bug")
+            waiting, self._waiting = list(self._waiting), deque()
+            for entry in (*batch, *waiting):
+                entry.error = entry.error or bug
+            batches.settle([*batch, *waiting])
+
+    def _durable(self, segment: Segment, batch: list[Entry]) -> None:
+        """Put the files of a batch in place, and let those who wait go on."""
+        JOURNAL_SECONDS.observe(time.monotonic() - self._began)
+        JOURNAL_COMMITS.observe(len(batch))
+        for entry in batch:
+            segment.note(entry.stamp, entry.operations)
+        segment.unplaced_add(1)
+        try:
+            if not self._must_leave:
+                self._begin()  # the disk works while files are put in place
+            failed = batches.put_in_place(batch)
+        finally:
+            segment.unplaced_add(-1)
+        self._take_back(failed)
+        batches.settle([entry for entry in batch if entry not in failed] if failed else batch)
 
     def _failed(self, segment: Segment, batch: list[Entry], error: OSError) -> None:
         """What a failed sync left on disk is unknown, and the next one would not tell."""
@@ -148,7 +158,7 @@ class LoopCommitter:
         self._leave(segment)
         for entry in batch:
             entry.error = entry.error or error
-        failed = [entry for entry in batch if type(entry.operations[0]) is not Cancel]
+        failed = [entry for entry in batch if not entry.is_cancellation]
         batches.settle([entry for entry in batch if entry not in failed])
         self._take_back(failed)
 
