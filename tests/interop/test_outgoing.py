@@ -67,6 +67,14 @@ def test_two_recipients_at_one_place_travel_in_one_transaction(sink, send):
     assert taken.recipients == ("<one@elsewhere.example>", "<two@elsewhere.example>")
 
 
+def test_ascii_mail_that_came_with_smtputf8_goes_to_a_server_without_it(sink, send):
+    """RFC 6531 §3.2"""
+    send(mail("plain"), "plain@elsewhere.example", options=("SMTPUTF8", "BODY=8BITMIME"))
+    (taken,) = until(lambda: sink.taken_for("plain@elsewhere.example"))
+    assert "SMTPUTF8" not in taken.sender
+    assert b" with UTF8SMTP" in taken.data
+
+
 def test_a_refusal_makes_a_report_that_programs_understand(house, sink, alice, send):
     """RFC 3464, RFC 6522."""
     message = mail("refused", sender=alice)

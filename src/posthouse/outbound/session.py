@@ -15,6 +15,7 @@ from posthouse.base.errors import Reply, TryLater
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Outcome
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.envelope import Recipient
+from posthouse.outbound.request import make_request
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY
 from posthouse.protocols.sasl.client import ClientMechanism
 from posthouse.protocols.smtp.client import SmtpClientEngine
@@ -32,7 +33,7 @@ from posthouse.protocols.smtp.client_events import (
     TransactionDone,
     TurnedAway,
 )
-from posthouse.protocols.smtp.transaction import TransactionRequest
+from posthouse.protocols.smtp.transaction import SMTPUTF8_NEEDED, TransactionRequest
 from posthouse.runtime.connection import Connection
 
 CHUNK = 128 * 1024
@@ -148,9 +149,18 @@ class Session:
 
     async def send(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
         """One transaction; the session may be over after it. Raises ``TryLater`` when the message can't be read."""
+        if "SMTPUTF8" in self._engine.capabilities or all(one.address.isascii() for one in recipients):
+            return await self._send(message, recipients)
+        # What one recipient's address needs is nothing to the others.
+        others = [one for one in recipients if one.address.isascii()]
+        outcomes = iter(await self._send(message, others) if others else ())
+        return [next(outcomes) if one.address.isascii() else Failed(SMTPUTF8_NEEDED) for one in recipients]
+
+    async def _send(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
         self.transactions += 1
         self.has_sent_body = False
-        self._engine.send(_request(message, recipients, is_lmtp=self._engine.lmtp))
+        lacks_utf8 = "SMTPUTF8" not in self._engine.capabilities
+        self._engine.send(make_request(message, recipients, lacks_utf8=lacks_utf8, is_lmtp=self._engine.lmtp))
         trouble = ""
         while True:
             try:
@@ -345,21 +355,6 @@ class Session:
         if trouble and reply.status == "4.4.2":
             return Deferred(Reply(451, "4.4.2", f"The session with {self.host} broke: {trouble}"))
         return Deferred(reply, self.host)
-
-
-def _request(message: QueuedMessage, recipients: Sequence[Recipient], *, is_lmtp: bool) -> TransactionRequest:
-    envelope = message.envelope
-    return TransactionRequest(
-        sender=envelope.sender,
-        recipients=tuple(recipients),
-        size=message.size_bytes,
-        body=envelope.body,
-        smtputf8=envelope.smtputf8,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        # RFC 8689 is about SMTP: LMTP is how mail is delivered here.
-        requiretls=envelope.tls == "REQUIRED" and not is_lmtp,
-    )
 
 
 async def _read(file: BinaryIO, message: QueuedMessage) -> bytes:

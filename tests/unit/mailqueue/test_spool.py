@@ -41,6 +41,43 @@ def enqueue(spool, journal, envelope=ENVELOPE, text=TEXT, prefix=b"", size=None)
     return put.path
 
 
+OLD_FILES = {
+    "without size and login": (
+        b'{"envelope":{"sender":"alice@example.test","recipients":[{"address":"bob@example.org"}],"trace_id":"0old"},'
+        b'"arrived":1767312000.0}\n'
+    ),
+    "before REQUIRETLS": (
+        b'{"envelope":{"sender":"alice@example.test","recipients":[{"address":"bob@example.org","original":"",'
+        b'"orcpt":"","notify":[],"via":""}],"trace_id":"0old","ret":"","envid":"","body":"7BIT","smtputf8":false,'
+        b'"login":""},"arrived":1767312000.0,"size_bytes":21}\n'
+    ),
+    "of a later version": (
+        b'{"envelope":{"sender":"alice@example.test","recipients":[{"address":"bob@example.org","original":"",'
+        b'"orcpt":"","notify":[],"via":"","later":[1]}],"trace_id":"0old","ret":"","envid":"","body":"7BIT",'
+        b'"smtputf8":false,"login":"","tls":"","later":{"a":null}},"arrived":1767312000.0,"size_bytes":21,'
+        b'"later":"x"}\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("head", OLD_FILES.values(), ids=OLD_FILES)
+def test_the_queue_of_another_version_is_read(spool, head):
+    """An upgrade, or the way back from one, finds a queue that is not empty."""
+    with open(os.path.join(spool.messages, "0old"), "wb") as file:
+        file.write(head + TEXT[:21])
+    message = spool.load("0old")
+    assert message.envelope == Envelope("alice@example.test", (Recipient("bob@example.org"),), "0old")
+    assert (message.envelope.tls, message.arrived, message.size_bytes) == ("", NOW.timestamp(), 21)
+    with message.open() as file:
+        assert file.read() == TEXT[:21]
+
+
+@pytest.mark.parametrize("tls", ["", "REQUIRED", "OPTIONAL"])
+def test_what_a_message_asks_of_tls_stays_with_it(spool, journal, tls):
+    enqueue(spool, journal, Envelope("a@b.example", (RECIPIENT,), "tls", tls=tls))
+    assert spool.load("tls").envelope.tls == tls
+
+
 def corrupt_names(spool):
     return [name.rsplit(".", 1)[0] for name in sorted(os.listdir(os.path.join(spool.directory, "corrupt")))]
 

@@ -183,9 +183,44 @@ def test_smtputf8_and_8bitmime_are_said_where_the_message_came_with_them(tmp_pat
     assert f"MAIL FROM:<alice@example.test>{mail}" in server.commands
 
 
-def test_an_address_that_is_not_ascii_is_returned_where_smtputf8_is_lacking(message):
-    """RFC 6531 §3.2: others of the message are not."""
+UTF8_BODY = "Subject: hi\r\n\r\nb\u00f6dy\r\n".encode()
+LONG_HEADER = b"X: y\r\n" * 60_000
+
+
+@pytest.mark.parametrize("text", [b"Subject: hi\r\n\r\nbody\r\n", UTF8_BODY, b"Subject: hi\r\n", b""])
+def test_what_only_came_with_smtputf8_goes_without_it_where_that_is_lacking(tmp_path, text):
+    """RFC 6531 §3.2: neither envelope nor header needs it."""
+    server = Server(EHLO=b"250-mx.example\r\n250 8BITMIME\r\n")
+    message = make_message(tmp_path, text, smtputf8=True, body="8BITMIME")
+    assert codes(deliver(server, message)) == [(Delivered, 250)]
+    assert "MAIL FROM:<alice@example.test> BODY=8BITMIME" in server.commands
+    assert server.bodies == [text + b".\r\n"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Subject: h\u00ef\r\n\r\nbody\r\n".encode(), b"A: b\r\nX-\xe4: y", LONG_HEADER + UTF8_BODY],
+    ids=["header", "unfinished header", "long header"],
+)
+def test_a_header_that_needs_smtputf8_is_returned_where_that_is_lacking(tmp_path, text):
     server = Server()
-    assert codes(deliver(server, message, [replace(CAROL, address="c\xe4rol@d.example")])) == [(Failed, 550)]
-    assert server.bodies == []
-    assert os.path.exists(message.path)
+    (outcome,) = deliver(server, make_message(tmp_path, text, smtputf8=True))
+    assert (type(outcome), outcome.reply.status, server.bodies) == (Failed, "5.6.7", [])
+
+
+def test_an_address_that_is_not_ascii_is_returned_where_smtputf8_is_lacking(tmp_path):
+    """RFC 6531 §3.2: other recipients of the message are not."""
+    message = make_message(tmp_path, smtputf8=True)
+    cyril = replace(CAROL, address="c\xe4rol@d.example")
+    for people in ([cyril, BOB], [BOB, cyril, CAROL], [cyril]):
+        server = Server()
+        outcomes = deliver(server, message, people)
+        expected = [(Failed, 550) if one is cyril else (Delivered, 250) for one in people]
+        assert (codes(outcomes), len(server.bodies)) == (expected, len(people) > 1)
+    server = Server()
+    assert codes(deliver(server, replace_sender(message, "\xe4lice@example.test"))) == [(Failed, 550)]
+    assert (server.bodies, os.path.exists(message.path)) == ([], True)
+
+
+def replace_sender(message, sender):
+    return replace(message, envelope=replace(message.envelope, sender=sender))

@@ -14,6 +14,8 @@ from posthouse.protocols.smtp.capabilities import Capabilities
 
 REQUIRETLS_NEEDED = Reply(550, "5.7.30", "The server does not promise to protect the message (REQUIRETLS)")
 """RFC 8689 §4.2.1."""
+SMTPUTF8_NEEDED = Reply(550, "5.6.7", "The server does not take internationalized mail (SMTPUTF8)")
+"""RFC 6531 §3.2."""
 
 _CONTROLS = bytes(range(32)) + b"\x7f"
 
@@ -22,7 +24,8 @@ _CONTROLS = bytes(range(32)) + b"\x7f"
 class TransactionRequest:
     """One message for one server; the fields are those of Envelope. ``size``: in octets, 0 if unknown.
 
-    ``is_probe``: there is no message, only the recipients are asked for.
+    ``is_probe``: there is no message, only the recipients are asked for. ``is_header_ascii``: nothing in its header
+    needs SMTPUTF8, though it came with that.
     """
 
     sender: str
@@ -34,6 +37,7 @@ class TransactionRequest:
     envid: str = ""
     is_probe: bool = False
     requiretls: bool = False
+    is_header_ascii: bool = False
 
     def refusal(self, capabilities: Capabilities) -> Reply | None:
         """Why there is no point in asking this server."""
@@ -43,16 +47,16 @@ class TransactionRequest:
                 "5.3.4",
                 f"Message of {self.size} octets is larger than the server's limit, {capabilities.max_size_bytes}",
             )
-        if self._needs_utf8 and "SMTPUTF8" not in capabilities:
-            return Reply(550, "5.6.7", "The server does not take internationalized mail (SMTPUTF8)")
+        needs_utf8 = not self._are_addresses_ascii or (self.smtputf8 and not self.is_header_ascii)
+        if needs_utf8 and "SMTPUTF8" not in capabilities:
+            return SMTPUTF8_NEEDED
         if self.requiretls and "REQUIRETLS" not in capabilities:
             return REQUIRETLS_NEEDED
         return None
 
     @property
-    def _needs_utf8(self) -> bool:
-        addresses = (self.sender, *[recipient.address for recipient in self.recipients])
-        return self.smtputf8 or not all(map(str.isascii, addresses))
+    def _are_addresses_ascii(self) -> bool:
+        return self.sender.isascii() and all(recipient.address.isascii() for recipient in self.recipients)
 
     def mail_command(self, capabilities: Capabilities) -> bytes:
         """MAIL, with the parameters that the server knows.
@@ -65,7 +69,7 @@ class TransactionRequest:
             line += f" SIZE={self.size}"
         if self.body == "8BITMIME" and "8BITMIME" in capabilities:
             line += " BODY=8BITMIME"
-        if self._needs_utf8:
+        if "SMTPUTF8" in capabilities and (self.smtputf8 or not self._are_addresses_ascii):
             line += " SMTPUTF8"
         if self.requiretls:
             line += " REQUIRETLS"
