@@ -52,6 +52,7 @@ class View:
         self.name = name
         self.read_only = read_only
         self.recent = 0
+        self._shows_recent = True
         self.saved: Sequence[int] = []
         """UIDs, ascending, that a search has found and kept; some may be gone."""
         self.uids: Sequence[int] = array("I")
@@ -81,6 +82,13 @@ class View:
         self.recent = len(self.uids) - bisect_left(self.uids, since)
         self._box = look.box
         self.modseq = look.box.modseq
+
+    def hide_recent(self) -> None:
+        """From now on nothing is ``\\Recent`` here: IMAP4rev2 has no such flag (RFC 9051 appendix E)."""
+        self._shows_recent = False
+        if self.recent:
+            self._masks = array("I", [mask & ~RECENT for mask in self._masks])
+            self.recent = 0
 
     @property
     def uidvalidity(self) -> int:
@@ -275,7 +283,7 @@ class View:
         last = self.uids[-1] if self.uids else 0
         for uid, mask in look.messages:
             if uid > last:
-                self._append(uid, mask, is_recent=uid >= look.recent_from)
+                self._append(uid, mask, is_recent=self._shows_recent and uid >= look.recent_from)
             elif (at := self._position(uid)) is not None:
                 mask |= self._masks[at] & RECENT
                 if mask != self._masks[at] or (own and self._told.get(uid) != look.modseqs[uid]):

@@ -9,7 +9,7 @@ Invariants:
 """
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -26,6 +26,9 @@ _quoted = re.compile(rb'"((?:[^"\\\r\n\x00]|\\["\\])*)"').match
 _unescape = re.compile(rb"\\(.)").sub
 _literal = re.compile(rb"\{(\d{1,19})\+?\}\r\n").match
 _number = re.compile(rb"\d{1,19}").match
+
+IMAP4REV2: Final = b"IMAP4REV2"
+UTF8: Final = b"UTF8=ACCEPT"
 
 MAX_NUMBER: Final = 0xFFFFFFFF
 MAX_MODSEQ: Final = (1 << 63) - 1
@@ -45,13 +48,14 @@ def syntax_error(text: str) -> BadCommandError:
 
 
 class Cursor:
-    """A position in one command."""
+    """A position in one command. ``enabled``: what ENABLE has switched on, which changes the grammar."""
 
-    __slots__ = ("_depth", "data", "position")
+    __slots__ = ("_depth", "data", "enabled", "position")
 
-    def __init__(self, data: bytes, position: int = 0) -> None:
+    def __init__(self, data: bytes, position: int = 0, enabled: Set[bytes] = frozenset()) -> None:
         self.data = data
         self.position = position
+        self.enabled = enabled
         self._depth = 0
 
     def at_end(self) -> bool:
@@ -141,15 +145,22 @@ class Cursor:
 
     def mailbox(self) -> str:
         """A mailbox name; INBOX in any case is ``INBOX`` (RFC 3501 §5.1)."""
-        return _decode_mailbox(self.astring())
+        return self._decode_mailbox(self.astring())
 
     def list_mailbox(self) -> str:
         """A mailbox name with wildcards (RFC 3501 §6.3.8)."""
         match = _list_mailbox(self.data, self.position)
         if match is None:
-            return _decode_mailbox(self.string())
+            return self._decode_mailbox(self.string())
         self.position = match.end()
-        return _decode_mailbox(match.group())
+        return self._decode_mailbox(match.group())
+
+    def _decode_mailbox(self, wire: bytes) -> str:
+        try:
+            name = mutf7.plain(wire) if names_in_utf8(self.enabled) else mutf7.decode(wire)
+        except ValueError as error:
+            raise syntax_error(f"Mailbox name: {error}") from None
+        return "INBOX" if name.upper() == "INBOX" else name
 
     def number(self) -> int:
         match = _number(self.data, self.position)
@@ -170,9 +181,6 @@ class Cursor:
         return int(match.group())
 
 
-def _decode_mailbox(wire: bytes) -> str:
-    try:
-        name = mutf7.decode(wire)
-    except ValueError:
-        raise syntax_error("Mailbox name is not valid modified UTF-7") from None
-    return "INBOX" if name.upper() == "INBOX" else name
+def names_in_utf8(enabled: Set[bytes]) -> bool:
+    """Whether mailbox names go over the wire as UTF-8 (RFC 6855 §3, RFC 9051 §5.1), not as modified UTF-7."""
+    return IMAP4REV2 in enabled or UTF8 in enabled

@@ -66,6 +66,8 @@ class ImapServerEngine:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.state = State.NOT_AUTHENTICATED
+        self.enabled: set[bytes] = set()
+        """What ENABLE has switched on; the driver's to fill."""
         self.closed = False
         self._limits = limits or Limits()
         self._input = LineBuffer(self._limits.max_line_bytes)
@@ -216,7 +218,7 @@ class ImapServerEngine:
         return None
 
     def _parse(self, data: bytes) -> Event | None:
-        cursor = Cursor(data)
+        cursor = Cursor(data, enabled=self.enabled)
         self._tag = b"*"
         try:
             self._tag = parse_tag(cursor)
@@ -242,7 +244,7 @@ class ImapServerEngine:
     # APPEND.
 
     def _meet_append(self, before: bytes) -> Event | None:
-        cursor = Cursor(before)
+        cursor = Cursor(before, enabled=self.enabled)
         self._tag = b"*"
         try:
             self._tag = parse_tag(cursor)

@@ -1,4 +1,4 @@
-"""Mailbox names in modified UTF-7 (RFC 3501 §5.1.3).
+"""Mailbox names in modified UTF-7 (RFC 3501 §5.1.3), and as they are (RFC 9051 §5.1).
 
 Invariant: only the canonical form of a name is accepted, so that one mailbox has one spelling on the wire:
 printable ASCII stands for itself, ``&`` is ``&-``, everything else is base64 of UTF-16-BE with no padding bits
@@ -45,6 +45,14 @@ def decode(wire: bytes) -> str:
         raise ValueError("control characters in a mailbox name")
     if encode(name) != wire:
         raise ValueError("not modified UTF-7")
+    return name
+
+
+def plain(wire: bytes) -> str:
+    """The name that was sent in UTF-8. Raises ValueError where it is none."""
+    name = wire.decode("utf-8")
+    if _control(name) or "\u2028" in name or "\u2029" in name:
+        raise ValueError("control characters in a mailbox name")
     return name
 
 

@@ -57,9 +57,13 @@ def astring(value: bytes) -> bytes:
     return value if _atom(value) and value.upper() != NIL else string(value)
 
 
-def mailbox(name: str) -> bytes:
-    """A mailbox name in modified UTF-7 (RFC 3501 §5.1.3)."""
-    return astring(mutf7.encode(name))
+def mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """A mailbox name in modified UTF-7 (RFC 3501 §5.1.3), or in UTF-8 (RFC 6855 §3)."""
+    if not utf8:
+        return astring(mutf7.encode(name))
+    if name.isascii():
+        return astring(name.encode("ascii"))
+    return b'"%b"' % name.encode("utf-8", "replace").replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 @lru_cache(maxsize=4096)

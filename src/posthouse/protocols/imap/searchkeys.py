@@ -172,7 +172,7 @@ class _SearchParser:
         if name in DATE_KEYS:
             return DATE_KEYS[name](_date(cursor))
         if name in SIZE_KEYS:
-            return SIZE_KEYS[name](cursor.number())
+            return SIZE_KEYS[name](cursor.modseq())
         if name in AGE_KEYS:
             return AGE_KEYS[name](_seconds(cursor))
         return self._other_key(name)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-BEFORE_LOGIN: Final = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
+from posthouse.protocols.imap.cursor import IMAP4REV2
+
+BEFORE_LOGIN: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
 AFTER_LOGIN: Final = (
     *BEFORE_LOGIN,
     "UIDPLUS",
@@ -38,7 +40,8 @@ AFTER_LOGIN: Final = (
 # What ENABLE (RFC 5161) can switch on.
 CONDSTORE: Final = b"CONDSTORE"
 QRESYNC: Final = b"QRESYNC"
-ENABLEABLE: Final = frozenset({CONDSTORE, QRESYNC})
+ENABLEABLE: Final = {CONDSTORE: CONDSTORE, QRESYNC: QRESYNC, IMAP4REV2: b"IMAP4rev2"}
+"""In upper case, and as it is spelled."""
 
 # Where this mechanism may be used, a password may be sent.
 PASSWORD_MECHANISM: Final = "PLAIN"  # noqa: S105

@@ -14,8 +14,9 @@ from posthouse.base.errors import PosthouseError, Refused
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
-from posthouse.protocols.imap import commands
+from posthouse.protocols.imap import commands, render
 from posthouse.protocols.imap.commands import Command, Event
+from posthouse.protocols.imap.cursor import IMAP4REV2, names_in_utf8
 from posthouse.protocols.imap.engine import ImapServerEngine
 from posthouse.protocols.imap.render import Completion
 from posthouse.protocols.imap.states import Limits, State
@@ -59,7 +60,6 @@ class ImapSession:
 
     __slots__ = (
         "connection",
-        "enabled",
         "engine",
         "failed_logins",
         "login",
@@ -78,7 +78,6 @@ class ImapSession:
         self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
         self.failed_logins = 0
-        self.enabled: set[bytes] = set()
         self.store: AccountStore | None = None
         self.view: View | None = None
 
@@ -203,6 +202,15 @@ class ImapSession:
         self.peer = peer(self.connection, "imap")
 
     @property
+    def enabled(self) -> set[bytes]:
+        """What ENABLE has switched on, in upper case."""
+        return self.engine.enabled
+
+    def mailbox_name(self, name: str) -> bytes:
+        """The name as this client wants it."""
+        return render.mailbox(name, utf8=names_in_utf8(self.enabled))
+
+    @property
     def offers_starttls(self) -> bool:
         return self.service.tls is not None and not self.connection.is_tls
 
@@ -218,8 +226,15 @@ class ImapSession:
         assert self.view is not None, "allowed in a state without a mailbox"
         return self.view
 
+    @property
+    def rev2(self) -> bool:
+        """Whether the client speaks IMAP4rev2 (RFC 9051 §6.3.1)."""
+        return IMAP4REV2 in self.enabled
+
     def select(self, view: View) -> None:
         """Enter the selected state."""
+        if self.rev2:
+            view.hide_recent()
         self.view = view
         self.engine.state = State.SELECTED
 

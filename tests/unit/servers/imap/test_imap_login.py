@@ -13,7 +13,7 @@ from posthouse.servers.imap import failures, handlers
 def test_the_greeting_says_what_can_be_done(live, connect):
     """RFC 3501 §7.1, CAPABILITY as a response code."""
     client = connect(live, login=False)
-    assert client.greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=")
+    assert client.greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=")
     assert b"STARTTLS" in client.greeting
     assert b"LOGINDISABLED" not in client.greeting
     assert client.ok("CAPABILITY") == [b"* " + client.greeting[6:].split(b"]")[0] + b"\r\n"]

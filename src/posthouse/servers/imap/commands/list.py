@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from posthouse.protocols.imap import render
 from posthouse.protocols.imap.commands import List
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.wildcards import SEPARATOR, Wildcards
@@ -34,7 +33,7 @@ async def list_mailboxes(session: "ImapSession", command: List) -> Completion:
     else:
         found = _existing(mailboxes, patterns, command)
     for mailbox, attributes, extra in found:
-        wire = render.mailbox(mailbox.name)
+        wire = session.mailbox_name(mailbox.name)
         line = b'%b (%b) "%b" %b%b' % (name.encode(), attributes.encode(), SEPARATOR.encode(), wire, extra.encode())
         session.engine.untagged(line)
         if command.status and mailbox.selectable:
@@ -48,7 +47,7 @@ async def _send_status(session: "ImapSession", mailbox: str, items: Sequence[byt
         values = await status_items(session, mailbox, items)
     except NoSuchMailbox:
         return
-    session.engine.untagged(b"STATUS %b (%b)" % (render.mailbox(mailbox), values))
+    session.engine.untagged(b"STATUS %b (%b)" % (session.mailbox_name(mailbox), values))
     await session.flush()
 
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from posthouse.protocols.imap import render
 from posthouse.protocols.imap.commands import GetQuota, GetQuotaRoot
 from posthouse.protocols.imap.render import Completion, no, ok
 
@@ -19,7 +18,7 @@ async def get_quota(session: "ImapSession", command: GetQuota) -> Completion:
 async def get_quota_root(session: "ImapSession", command: GetQuotaRoot) -> Completion:
     await session.mailboxes.status(command.mailbox)
     limited = await session.mailboxes.quota() is not None
-    session.engine.untagged(b"QUOTAROOT %b%b" % (render.mailbox(command.mailbox), b' ""' * limited))
+    session.engine.untagged(b"QUOTAROOT %b%b" % (session.mailbox_name(command.mailbox), b' ""' * limited))
     await _send_quota(session)
     return ok("GETQUOTAROOT completed")
 

@@ -2,10 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from posthouse.message.query import asks_modseq
-from posthouse.protocols.imap.commands import Search
+from posthouse.protocols.imap.commands import ReturnOptions, Search
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
 from posthouse.servers.imap import results
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
 
 
+ALL: Final = ReturnOptions(frozenset({b"ALL"}))
+
+
 async def search(session: "ImapSession", command: Search) -> Completion:
     view, returns = session.selected, command.returns
+    if returns is None and session.rev2:
+        returns = ALL  # RFC 9051 §6.4.4: IMAP4rev2 has no other answer than ESEARCH
     wants_modseq = asks_modseq(command.query)
     if wants_modseq:
         session.enable_condstore()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from posthouse.protocols.imap.commands import Resync, Select
 from posthouse.protocols.imap.render import SYSTEM_FLAGS, Completion, bad, ok, range_set
+from posthouse.protocols.imap.wildcards import SEPARATOR
 from posthouse.servers.imap.capabilities import CONDSTORE
 from posthouse.servers.imap.updates import changed_lines
 from posthouse.store.view import View
@@ -25,7 +26,10 @@ async def select(session: "ImapSession", command: Select) -> Completion:
         session.enabled.add(CONDSTORE)
     view = await session.mailboxes.select(command.mailbox, read_only=command.read_only)
     session.select(view)
-    for line in _state_of(view):
+    if session.rev2:
+        # RFC 9051 §6.3.2: what the mailbox is called.
+        session.engine.untagged(b'LIST () "%b" %b' % (SEPARATOR.encode(), session.mailbox_name(view.name)))
+    for line in _state_of(view, rev2=session.rev2):
         session.engine.untagged(line.encode("ascii", "replace"))
     if command.resync is not None and command.resync.uidvalidity == view.uidvalidity:
         await _resynchronise(session, view, command.resync)
@@ -46,18 +50,19 @@ async def _resynchronise(session: "ImapSession", view: View, resync: Resync) -> 
         await session.flush()
 
 
-def _state_of(view: View) -> list[str]:
+def _state_of(view: View, *, rev2: bool) -> list[str]:
+    """RFC 9051 appendix E: IMAP4rev2 has neither RECENT nor UNSEEN."""
     flags = " ".join((*SYSTEM_FLAGS, *view.keywords))
     permanent = "" if view.read_only else f"{flags} \\*"
     lines = [
         f"FLAGS ({flags})",
         f"OK [PERMANENTFLAGS ({permanent})] Flags that stay",
         f"{len(view.uids)} EXISTS",
-        f"{view.recent} RECENT",
+        *([] if rev2 else [f"{view.recent} RECENT"]),
         f"OK [UIDVALIDITY {view.uidvalidity}] UIDs are valid",
         f"OK [UIDNEXT {view.uidnext}] Predicted next UID",
         f"OK [HIGHESTMODSEQ {view.modseq}] Highest",
     ]
-    if view.first_unseen:
+    if view.first_unseen and not rev2:
         lines.append(f"OK [UNSEEN {view.first_unseen}] First unseen message")
     return lines

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from posthouse.protocols.imap import render
 from posthouse.protocols.imap.commands import Status
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.store.model import Want
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 async def status(session: "ImapSession", command: Status) -> Completion:
     values = await status_items(session, command.mailbox, command.items)
-    session.engine.untagged(b"STATUS %b (%b)" % (render.mailbox(command.mailbox), values))
+    session.engine.untagged(b"STATUS %b (%b)" % (session.mailbox_name(command.mailbox), values))
     return ok("STATUS completed")
 
 
