@@ -9,7 +9,8 @@ Invariants:
 """
 
 import re
-from collections.abc import Generator, Set
+from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Final
 
@@ -52,7 +53,7 @@ class Cursor:
 
     __slots__ = ("_depth", "data", "enabled", "position")
 
-    def __init__(self, data: bytes, position: int = 0, enabled: Set[bytes] = frozenset()) -> None:
+    def __init__(self, data: bytes, position: int = 0, enabled: AbstractSet[bytes] = frozenset()) -> None:
         self.data = data
         self.position = position
         self.enabled = enabled
@@ -181,6 +182,6 @@ class Cursor:
         return int(match.group())
 
 
-def names_in_utf8(enabled: Set[bytes]) -> bool:
+def names_in_utf8(enabled: AbstractSet[bytes]) -> bool:
     """Whether mailbox names go over the wire as UTF-8 (RFC 6855 §3, RFC 9051 §5.1), not as modified UTF-7."""
     return IMAP4REV2 in enabled or UTF8 in enabled

@@ -121,7 +121,7 @@ def test_a_command_is_read_as_the_rfcs_show_it(line: bytes, command: commands.Co
         b"a SEARCH BEFORE 31-Feb-2024",
         b"a SEARCH NOT",
         b"a SEARCH (SEEN",
-        b"a SEARCH LARGER 99999999999",
+        b"a SEARCH LARGER 9999999999999999999",
         b'a SEARCH SUBJECT "\xff\xfe"',
         b"a AUTHENTICATE PLAIN !!!!",
         b"a CREATE x (USE (\\Nonsense))",
