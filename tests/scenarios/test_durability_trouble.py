@@ -13,6 +13,7 @@ from tests.scenarios.evidence import Disk, compare
 from tests.scenarios.machine import CONFIGURATION, Machine, closed_port
 from tests.scenarios.readers import log_in
 from tests.scenarios.senders import REFUSED, TAKEN, Conversation, Ledger, deliver
+from tests.scenarios.test_queue_fairness import wait_until
 
 SMALL, LARGE = 3_000, 190_000
 TMPFS_BYTES = 160 * 1024 * 1024
@@ -40,8 +41,8 @@ def relay_port():
 
 
 @contextlib.contextmanager
-def full(place: Path):
-    """No octet is left on that file system meanwhile."""
+def full(place: Path, left_bytes: int = 0):
+    """No octet is left on that file system meanwhile, or about so many."""
     filler = place / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -49,6 +50,7 @@ def full(place: Path):
     with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(512))
+    os.truncate(filler, filler.stat().st_size - left_bytes)
     try:
         yield
     finally:
@@ -98,6 +100,42 @@ def fill_and_see(machine, ledger, rng, conversation, imap):
                 sent.outcome, sent.reply = (REFUSED if is_full else TAKEN), repr(lines)
         assert temporary_files(machine.data) == []
         assert compare(Disk(machine.data), ledger) == []
+
+
+@pytest.mark.parametrize("left_bytes", [0, 50_000])
+@pytest.mark.parametrize("verb", ["DATA", "BDAT"])
+def test_a_disk_that_is_full_in_the_middle_of_a_message_is_a_452_at_its_end(small_disk, relay_port, verb, left_bytes):
+    """What is begun is taken to its end, thrown away, and the same session goes on."""
+    machine = Machine(small_disk, relay_port=relay_port, workers=1).populate().start()
+    try:
+        half = b"x" * 998 + b"\r\n"
+        half *= LARGE // len(half)
+        conversation = Conversation(machine.ports["smtp"])
+        begin = {"DATA": b"DATA\r\n", "BDAT": b"BDAT %d LAST\r\n" % (2 * len(half))}[verb]
+        for is_full in (True, False):
+            before = free_bytes(machine.data)
+            conversation.say(b"MAIL FROM:<a@load.test>\r\nRCPT TO:<alice@example.test>\r\n" + begin + half)
+            for code in ("250", "250", "354") if verb == "DATA" else ("250", "250"):
+                conversation.expect(code)
+            wait_until(lambda before=before: free_bytes(machine.data) < before - 100_000)
+            with full(machine.data, left_bytes) if is_full else contextlib.nullcontext():
+                conversation.say(half + (b".\r\n" if verb == "DATA" else b""))
+                conversation.expect("452 4.3.1" if is_full else "250 2.0.0")
+            if is_full:
+                assert not list(machine.data.glob("mail/example.test/alice/new/*"))
+        conversation.close()
+        assert temporary_files(machine.data) == []
+        (message,) = machine.data.glob("mail/example.test/alice/new/*")
+        assert message.read_bytes().endswith((2 * half).replace(b"\r\n", b"\n"))
+        assert machine.stop() == 0
+    finally:
+        machine.kill()
+    assert [event for event in machine.log if "exception" in event] == []
+
+
+def free_bytes(place: Path) -> int:
+    state = os.statvfs(place)
+    return state.f_bavail * state.f_frsize
 
 
 @pytest.fixture

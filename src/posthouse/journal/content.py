@@ -5,6 +5,7 @@ Invariants:
   2. After ``finish()`` nothing changes any more, and any thread may read, several at once.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -100,7 +101,8 @@ class Content:
     def close(self) -> None:
         """Gives memory and disk space back."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # on a full disk it can't write what it held back; closed it is
+                self._file.close()
         self._buffer = bytearray()
         self._data = b""
 

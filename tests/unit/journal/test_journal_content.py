@@ -1,5 +1,7 @@
 """Content: the same octets whatever their way in."""
 
+import resource
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,3 +59,17 @@ def test_content_of_bytes_is_finished():
 
     assert (content.size, content.newlines, content.linefeeds) == (5, 1, 2)
     assert content.data() == b"a\r\nb\n"
+
+
+def test_content_that_the_disk_took_only_in_part_can_be_thrown_away(tmp_path):
+    """A file that is cut short holds back some octets, which it tries to write once more when it is closed."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    content = Content(str(tmp_path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (131_072, limits[1]))
+        content.write(b"x" * (131_072 + 3000))
+        with pytest.raises(OSError, match="File too large"):
+            content.write(b"x" * 200_000)
+        content.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
