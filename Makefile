@@ -41,7 +41,8 @@ bench: env
 
 chaos: $(VENV)/.made-dev
 	@echo "make chaos ROUNDS=$(ROUNDS) SEED=$(SEED)"
-	POSTHOUSE_CHAOS_ROUNDS=$(ROUNDS) POSTHOUSE_CHAOS_SEED=$(SEED) POSTHOUSE_QUEUE_MESSAGES=1000000 $(BIN)/pytest -s -m chaos $(PYTEST_ARGS)
+	POSTHOUSE_CHAOS_ROUNDS=$(ROUNDS) POSTHOUSE_CHAOS_SEED=$(SEED) POSTHOUSE_QUEUE_MESSAGES=1000000 POSTHOUSE_TRANSACTIONS=100 \
+		$(BIN)/pytest -s -m chaos $(PYTEST_ARGS)
 
 # Newest versions that pyproject.toml allows, written down: then run make check test.
 lock:
