@@ -61,7 +61,10 @@ async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
     await directory.open(may_be_away=True)
     journal = start_journal(data / "journal", process, settings.mail.durability)
     watch = Watch()
-    store = Store(settings.path(settings.mail.root), journal, watch, hostname=settings.hostname)
+    mail = settings.mail
+    store = Store(
+        settings.path(mail.root), journal, watch, hostname=settings.hostname, undelete_days=mail.undelete_days
+    )
     spool = Spool(str(data / "queue"))
     placement = Placement(directory, store, spool, journal, SystemClock(), Outlets(settings))
     try:

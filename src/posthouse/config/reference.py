@@ -8,6 +8,7 @@ import re
 from typing import Any, cast, get_type_hints
 
 from posthouse.config import destinations as destinations_module
+from posthouse.config import mail as mail_module
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
 from posthouse.config import rewriting as rewriting_module
@@ -30,6 +31,7 @@ This page is generated: `posthouse config reference > docs/settings.md`.
 """
 _MODULES = (
     settings_module,
+    mail_module,
     reception_module,
     transports_module,
     relays_module,

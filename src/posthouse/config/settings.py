@@ -7,6 +7,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 from dataclasses import dataclass, field
 
 from posthouse.config.destinations import Destination
+from posthouse.config.mail import Mail
 from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
 from posthouse.config.rewriting import Rewrite
@@ -305,18 +306,6 @@ class Oidc:
     """Who asks the issuer about tokens that are no JWTs (RFC 7662). Empty: those are refused."""
     client_secret_file: str = ""
     """File with the secret of ``client_id``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """Where and how messages are stored."""
-
-    root: str = "mail"
-    """The mail root, Postfix's ``virtual_mailbox_base``: every ``maildir`` in ``users`` is below it."""
-    durability: str = "journal"
-    """``journal``: group commit into the intake journal. ``fsync``: a sync for each file, for mail roots on NFS."""
-    minimum_uid: int = 100
-    """Accounts whose ``uid`` or ``gid`` in ``users`` is lower get no mail delivered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from typing import TypeVar
 
 from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
-from posthouse.store import changes, folders, quota, sync
+from posthouse.store import changes, folders, looking, quota
 from posthouse.store.accountfiles import AccountFiles
-from posthouse.store.filename import DELETED, SEEN
 from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
 from posthouse.store.model import Appended, MailboxInfo, Quota, Status
@@ -55,7 +54,7 @@ class AccountStore:
 
     async def status(self, name: str) -> Status:
         """Without changing anything, ``\\Recent`` included. Raises NoSuchMailbox."""
-        return await self._run(_status, name)
+        return await self._run(looking.status, name)
 
     async def select(self, name: str, *, read_only: bool = False) -> View:
         """Raises NoSuchMailbox."""
@@ -88,21 +87,6 @@ class AccountStore:
             return await self._threads.run(self._files, work, self._files, *arguments)
         except FileNotFoundError as error:
             raise TryLater(f"mail store: {error}") from error
-
-
-def _status(files: AccountFiles, name: str) -> Status:
-    folder = files.existing(name)
-    with files.index.changing() as database:
-        box = sync.synchronise(database, folder, files.host, move_new=False)
-        messages, recent, unseen, size_bytes, deleted, deleted_bytes, unsized = database.execute(
-            "SELECT count(*), coalesce(sum(uid >= ?), 0), coalesce(sum(flags & ? = 0), 0),"
-            " coalesce(sum(coalesce(size, stored)), 0), coalesce(sum(flags & ? != 0), 0),"
-            " coalesce(sum(CASE WHEN flags & ? THEN coalesce(size, stored) END), 0), count(*) - count(size)"
-            " FROM message WHERE mailbox = ?",
-            (box.first_recent, SEEN, DELETED, DELETED, box.id),
-        ).fetchone()
-    counted = (deleted, deleted_bytes, unsized)
-    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq, *counted)
 
 
 def _quota(files: AccountFiles, limit: Limit | None) -> Quota | None:

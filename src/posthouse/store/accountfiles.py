@@ -16,14 +16,15 @@ T = TypeVar("T")
 
 
 class AccountFiles:
-    """Everything here may block: it runs in store threads."""
+    """Everything here may block: it runs in store threads. Without a journal nothing can be appended."""
 
-    __slots__ = ("__weakref__", "_keywords", "host", "index", "journal", "path")
+    __slots__ = ("__weakref__", "_keywords", "host", "index", "journal", "path", "undelete_days")
 
-    def __init__(self, path: str, host: str, journal: Journal) -> None:
+    def __init__(self, path: str, host: str, journal: Journal | None, undelete_days: int = 0) -> None:
         self.path = path
         self.host = host
         self.journal = journal
+        self.undelete_days = undelete_days
         self.index = Index(path)
         self._keywords: dict[str, Keywords] = {}
 

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from posthouse.base.errors import TryLater
 from posthouse.journal.content import Content
 from posthouse.journal.operations import Append
-from posthouse.store import filename, index, modseqs, quota, sync, uidlist
+from posthouse.store import expunged, filename, index, modseqs, quota, sync, uidlist
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.delivery import form_of
 from posthouse.store.errors import OverQuota
@@ -83,6 +83,7 @@ def append(
             info = filename.info_with("", mask)
             put = form.put(folder.path, "cur", info, _mtime(internal_date))
             uid = box.uidnext
+            assert files.journal is not None, "nothing is appended without one"
             files.journal.commit_blocking(content, [put, Append(folder.uidlist, uidlist.line(uid, form.base))])
             done = Appended(box.uidvalidity, uid)
             quota.add(files.path, form.stored, 1)
@@ -174,19 +175,30 @@ def expunge(files: AccountFiles, folder: Folder, uids: Sequence[int] | None) -> 
         for attempt in range(sync.ATTEMPTS):
             box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
             doomed = rows(database, box, uids, filename.DELETED)
-            if not doomed or remove(files, database, folder, box, doomed):
+            if not doomed or remove(files, database, folder, box, doomed, kept_days=files.undelete_days):
+                if files.undelete_days:
+                    expunged.purge_daily(files.path, files.undelete_days)
                 return
     raise TryLater(f"{folder.path}: messages are renamed faster than they can be removed")
 
 
 def remove(
-    files: AccountFiles, database: sqlite3.Connection, folder: Folder, box: Mailbox, doomed: list[Row]
+    files: AccountFiles,
+    database: sqlite3.Connection,
+    folder: Folder,
+    box: Mailbox,
+    doomed: list[Row],
+    *,
+    kept_days: int = 0,
 ) -> bool:
-    """Unlinks messages; whether all of them were found."""
+    """Unlinks messages, or sets them aside; whether all of them were found."""
     removed: list[Row] = []
     for message in doomed:
         try:
-            os.unlink(f"{folder.path}/{message.path}")
+            if kept_days:
+                expunged.set_aside(files.path, folder.name, f"{folder.path}/{message.path}")
+            else:
+                os.unlink(f"{folder.path}/{message.path}")
             removed.append(message)
         except FileNotFoundError:
             continue

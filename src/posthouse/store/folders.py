@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from posthouse.protocols.imap import mutf7
-from posthouse.store import courier, filename, sync
+from posthouse.store import courier, expunged, filename, sync
 from posthouse.store.accountfiles import AccountFiles, is_inbox, is_mailbox
 from posthouse.store.changes import rows
 from posthouse.store.copying import copy
@@ -21,6 +21,7 @@ from posthouse.store.errors import BadMailboxName, MailboxExists, NoSuchMailbox
 from posthouse.store.layout import (
     INBOX,
     SEPARATOR,
+    Folder,
     canonical_name,
     make_folder,
     name_of,
@@ -106,6 +107,8 @@ def delete(files: AccountFiles, name: str) -> None:
         database.execute("DELETE FROM mailbox WHERE folder = ?", (folder.name,))
         files.forget_keywords()
     sync_directory(files.path)
+    if files.undelete_days:
+        expunged.set_aside_folder(files.path, Folder(doomed, ""), folder.name)
     shutil.rmtree(doomed, ignore_errors=True)
     _forget_count(files)
     _change(_uses(files), lambda lines: {line for line in lines if line.partition(" ")[2] != _coded(name)})

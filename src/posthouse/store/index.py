@@ -26,6 +26,7 @@ from posthouse.store.layout import Stamp
 FILE_NAME = "posthouse.index"
 SCHEMA_VERSION = 5
 BUSY_SECONDS = 20.0
+UNKNOWN = Stamp((0, 0), (0, 0), (0, 0, 0))  # of no directory: all is read again
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOT_THE_FILE = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM,
@@ -192,9 +193,13 @@ class Index:
         if not is_damaged:
             return False
         log.warning("index-rebuilt", path=self.path, reason=str(error))
+        self.discard()
+        return True
+
+    def discard(self) -> None:
+        """Removes the file: it is made anew from Maildir and uidlist."""
         with self.lock:
             self._discard()
-        return True
 
     def _discard(self) -> None:
         self.close()
@@ -282,7 +287,7 @@ def find_mailbox(database: sqlite3.Connection, folder: str) -> Mailbox | None:
 def add_mailbox(database: sqlite3.Connection, folder: str, uidvalidity: int, guid: str, modseq: int) -> Mailbox:
     """A row for a mailbox whose messages are not known yet."""
     database.execute("DELETE FROM mailbox WHERE folder = ?", (folder,))
-    box = Mailbox(0, folder, uidvalidity, guid, 1, 1, modseq, modseq, Stamp((0, 0), (0, 0), (0, 0, 0)))
+    box = Mailbox(0, folder, uidvalidity, guid, 1, 1, modseq, modseq, UNKNOWN)
     box.id = database.execute(
         "INSERT INTO mailbox (folder, uidvalidity, guid, uidnext, first_recent, modseq, expunged, forgotten,"
         " stamp, new_due, cur_due) VALUES (?, ?, ?, 1, 1, ?, ?, ?, '', 0, 0) RETURNING id",

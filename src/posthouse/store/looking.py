@@ -1,4 +1,4 @@
-"""What a view asks of the index: everything at first, then what changed since. Blocking."""
+"""What a session asks of the index: numbers, everything at first, then what changed since. Blocking."""
 
 import json
 import sqlite3
@@ -9,9 +9,10 @@ from posthouse.message.query import Ranges, resolve_ranges
 from posthouse.protocols.imap.sequence import uid_slices
 from posthouse.store import index, modseqs, sync
 from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.filename import DELETED, SEEN
 from posthouse.store.index import Mailbox
 from posthouse.store.layout import Folder
-from posthouse.store.model import Missed
+from posthouse.store.model import Missed, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,22 @@ class Look:
     modseqs: dict[int, int]
     expunged: Ranges
     recent_from: int
+
+
+def status(files: AccountFiles, name: str) -> Status:
+    """The numbers of one mailbox. Changes nothing, ``\\Recent`` included."""
+    folder = files.existing(name)
+    with files.index.changing() as database:
+        box = sync.synchronise(database, folder, files.host, move_new=False)
+        messages, recent, unseen, size_bytes, deleted, deleted_bytes, unsized = database.execute(
+            "SELECT count(*), coalesce(sum(uid >= ?), 0), coalesce(sum(flags & ? = 0), 0),"
+            " coalesce(sum(coalesce(size, stored)), 0), coalesce(sum(flags & ? != 0), 0),"
+            " coalesce(sum(CASE WHEN flags & ? THEN coalesce(size, stored) END), 0), count(*) - count(size)"
+            " FROM message WHERE mailbox = ?",
+            (box.first_recent, SEEN, DELETED, DELETED, box.id),
+        ).fetchone()
+    counted = (deleted, deleted_bytes, unsized)
+    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq, *counted)
 
 
 def first_look(files: AccountFiles, folder: Folder, read_only: bool) -> Look:

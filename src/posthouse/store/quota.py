@@ -59,6 +59,11 @@ def room(account_path: str, limit: Limit) -> int:
     return _left(limit, *found)
 
 
+def recount(account_path: str, limit: Limit) -> None:
+    """Counts everything, whatever the file says."""
+    _write(f"{account_path}/{FILE_NAME}", limit, _count(account_path))
+
+
 def used(account_path: str, limit: Limit) -> tuple[int, int] | None:
     """Octets and messages as the file has them; None where it can't be used. Neither counts nor writes.
 

@@ -29,14 +29,25 @@ KNOWN_MAILDIRS = 10_000
 
 
 class Store:
-    """``hostname`` goes into file names; ``threads`` bounds what runs at once."""
+    """``hostname`` goes into file names; ``threads`` bounds what runs at once.
+
+    ``undelete_days``: expunged messages are kept aside for so long.
+    """
 
     def __init__(
-        self, mail_root: str, journal: Journal, watch: Watch | None, *, threads: int = 4, hostname: str
+        self,
+        mail_root: str,
+        journal: Journal,
+        watch: Watch | None,
+        *,
+        threads: int = 4,
+        hostname: str,
+        undelete_days: int = 0,
     ) -> None:
         self._root = os.path.realpath(mail_root)
         self._journal = journal
         self._host = filename.host_part(hostname)
+        self._undelete_days = undelete_days
         self._threads = Threads(threads, watch)
         self._known: dict[tuple[str, str], tuple[str, str]] = {}  # maildir, folder: account's path, folder's
         self._accounts: WeakValueDictionary[str, AccountFiles] = WeakValueDictionary()
@@ -69,7 +80,8 @@ class Store:
         """Raises TryLater where ``maildir`` is no Maildir below the mail root."""
         files = self._accounts.get(maildir)
         if files is None:
-            files = AccountFiles(account_path(self._root, maildir), self._host, self._journal)
+            path = account_path(self._root, maildir)
+            files = AccountFiles(path, self._host, self._journal, self._undelete_days)
             self._accounts[maildir] = files
         self._used[maildir] = files
         self._used.move_to_end(maildir)
