@@ -14,6 +14,7 @@ from posthouse.cli import (
     guard,
     importing,
     limits,
+    mailbox,
     queue,
     relocated,
     smtp,
@@ -62,6 +63,7 @@ app.command()(export)
 app.command()(audit)
 app.add_typer(guard.app, name="guard")
 app.add_typer(limits.app, name="limits")
+app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(queue.app, name="queue")
 app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)
