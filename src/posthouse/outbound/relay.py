@@ -38,11 +38,15 @@ class Relay:
     setting: str = "relayhost"
     route: str = ""
 
-    def security(self, target: Target) -> Security | None:
-        """What this relayhost needs beyond what any host does."""
+    def security(self, target: Target, domain: str) -> Security | None:
+        """What this relayhost, found at ``target`` for ``domain``, needs beyond what any host does."""
         if not self.user or _is_loopback(target.address):
             return None
-        return Security("verified", f"{self.user} logs in there", self.tls, target.host)
+        if target.is_mx_secure or f".{target.host}".endswith(f".{domain}"):
+            return Security("verified", f"{self.user} logs in there", self.tls, target.host)
+        # Anybody may have made that MX record, and have a certificate for the name in it.
+        why = f"{self.user} logs in there, and no DNSSEC says that it is a host of {domain}"
+        return Security("verified", why, self.tls, domain)
 
     async def log_in(self, session: Session, target: Target) -> None:
         """Raises ``HostUnavailableError``."""

@@ -90,7 +90,10 @@ class SmtpCourier(SessionCourier):
         if relay is not None:
             own = self._own.without_addresses
             targets = await find_targets(nexthop, self._resolver, port=self._port, own=own)
-            return await first_available(targets, lambda target: self._open_relay(target, relay, level, sources))
+            domain = nexthop.host
+            return await first_available(
+                targets, lambda target: self._open_relay(target, domain, relay, level, sources)
+            )
         targets = await find_targets(nexthop, self._resolver, port=self._port, own=self._own)
         policy = None if nexthop.is_literal else await self._securing.policy(nexthop.host, level)
 
@@ -111,12 +114,14 @@ class SmtpCourier(SessionCourier):
             self._without_bdat[session.host] = None
         return outcomes
 
-    async def _open_relay(self, target: Target, relay: Relay, level: Level, sources: Sequence[str]) -> Session:
-        security = relay.security(target)
-        if security is not None:
-            security = replace(security, is_final=level == "requiretls")
-        else:
-            security = await self._securing.of(target, target.host, None, level)
+    async def _open_relay(
+        self, target: Target, domain: str, relay: Relay, level: Level, sources: Sequence[str]
+    ) -> Session:
+        security = relay.security(target, domain)
+        if security is None or level == "requiretls":
+            asked = await self._securing.of(target, domain, None, level)
+            # The message asks who says that this is the host; the login has its own authorities.
+            security = asked if security is None else replace(security, is_final=True)
         session = await self._secured(target, security, sources)
         try:
             await relay.log_in(session, target)

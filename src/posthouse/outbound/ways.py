@@ -76,10 +76,8 @@ async def _way(
     target: Target, nexthop: NextHop, policy: Policy | None, securing: Securing, relay: Relay | None, level: Level
 ) -> Way:
     try:
-        security = relay.security(target) if relay is not None else None
-        security = security or await securing.of(
-            target, nexthop.host if relay is None else target.host, policy, level
-        )
+        security = relay.security(target, nexthop.host) if relay is not None else None
+        security = security or await securing.of(target, nexthop.host, policy, level)
         kind, why = security.kind, security.why
     except HostUnavailableError as failure:
         kind, why = "none", failure.reply.text

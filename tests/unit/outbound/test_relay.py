@@ -12,30 +12,46 @@ from tests.unit.outbound.test_couriers import BOB, EHLO, PATIENT, Loopback, Serv
 from posthouse.base.errors import TryLater
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
-from posthouse.mailqueue.courier import Deferred, Delivered
+from posthouse.mailqueue.courier import Deferred, Delivered, Failed
 from posthouse.outbound import relay as relay_module
 from posthouse.outbound.outgoing import make_relays
 from posthouse.outbound.relay import Relay
 from posthouse.outbound.security import opportunistic_tls
 from posthouse.outbound.smtp import SmtpCourier
+from posthouse.runtime.resolver import Answers
 
 PLAIN = b64encode(b"\0us\0secret").decode()
 WITH_AUTH = b"250-mx.example\r\n250 AUTH PLAIN LOGIN\r\n"
 CA = trustme.CA()
 
 
-def send(tmp_path, server, **options):
+class Providers(Loopback):
+    """All hosts are on loopback."""
+
+    def __init__(self, hosts, *, is_secure):
+        super().__init__(*hosts)
+        self.is_secure = is_secure
+
+    async def mx(self, domain):
+        return Answers(await super().mx(domain), is_secure=self.is_secure)
+
+    async def addresses(self, host):
+        return ["127.0.0.1"]
+
+
+def send(tmp_path, server, *, host="[127.0.0.1]", hosts=(), is_secure=False, message=None, **options):
     async def go():
         async with server:
-            destination = f"[127.0.0.1]:{server.port}"
+            destination = f"{host}:{server.port}"
             client = ssl.create_default_context()
             CA.configure_trust(client)
             relays = {destination: Relay(destination, "us", "secret", client)}
+            resolver = Providers(hosts, is_secure=is_secure)
             smtp = SmtpCourier(
-                "us.example", Loopback(), relays=relays, tls=opportunistic_tls(), timeouts=PATIENT, **options
+                "us.example", resolver, relays=relays, tls=opportunistic_tls(), timeouts=PATIENT, **options
             )
             try:
-                return await smtp.deliver(make_message(tmp_path), [BOB], destination)
+                return await smtp.deliver(message or make_message(tmp_path), [BOB], destination)
             finally:
                 await smtp.close()
 
@@ -87,6 +103,59 @@ def test_a_relayhost_with_a_certificate_for_its_name_gets_the_login(tmp_path, fa
     CA.issue_cert("127.0.0.1").configure_cert(context)
     server = Server(context, EHLO=[b"250-mx\r\n250 STARTTLS\r\n", WITH_AUTH], AUTH=b"235 welcome\r\n")
     assert codes(send(tmp_path, server)) == [(Delivered, 250)]
+
+
+def provider(name, *, promises=False):
+    """A relayhost with a certificate for that name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CA.issue_cert(name).configure_cert(context)
+    offers = WITH_AUTH.replace(b"250 AUTH", b"250-REQUIRETLS\r\n250 AUTH") if promises else WITH_AUTH
+    return Server(context, EHLO=[b"250-mx\r\n250 STARTTLS\r\n", offers], AUTH=b"235 welcome\r\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "certificate", "is_secure", "kind"),
+    [
+        ("mx.provider.example", "mx.provider.example", False, Delivered),
+        ("mx.other.example", "provider.example", False, Delivered),
+        ("mx.other.example", "mx.other.example", True, Delivered),
+        ("mx.other.example", "mx.other.example", False, Deferred),
+        ("evilprovider.example", "evilprovider.example", False, Deferred),
+    ],
+)
+def test_a_password_goes_to_no_host_that_an_mx_record_of_anybody_names(
+    tmp_path, far, host, certificate, is_secure, kind
+):
+    """A certificate for its own name is what the host of a forged answer has too."""
+    server = provider(certificate)
+    (outcome,) = send(tmp_path, server, host="provider.example", hosts=[host], is_secure=is_secure)
+    assert isinstance(outcome, kind)
+    assert any(command.startswith("AUTH") for command in server.commands) == (kind is Delivered)
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "is_secure", "promises", "expected"),
+    [
+        ("[relay.example]", ["relay.example"], False, True, (Delivered, "2.0.0")),
+        ("relay.example", ["relay.example"], False, True, (Delivered, "2.0.0")),
+        ("provider.example", ["relay.example"], True, True, (Delivered, "2.0.0")),
+        ("[relay.example]", ["relay.example"], False, False, (Failed, "5.7.30")),
+        ("example", ["relay.example"], False, True, (Failed, "5.7.10")),
+        ("[other.example]", ["other.example"], False, True, (Failed, "5.7.10")),
+    ],
+    ids=["set", "its own host", "DNSSEC", "no promise", "nobody vouches", "certificate"],
+)
+def test_mail_that_requires_tls_goes_through_a_login_where_its_host_is_sure(
+    tmp_path, far, host, hosts, is_secure, promises, expected
+):
+    """RFC 8689 §4.2.1"""
+    server = provider("relay.example", promises=promises)
+    required = make_message(tmp_path, tls="REQUIRED")
+    (outcome,) = send(tmp_path, server, host=host, hosts=hosts, is_secure=is_secure, message=required)
+    assert (type(outcome), outcome.reply.status) == expected
+    assert bool(server.bodies) == (expected[0] is Delivered)
+    if server.bodies:
+        assert server.commands[-4].endswith(" REQUIRETLS")
 
 
 def test_connections_come_from_the_source_address(tmp_path):

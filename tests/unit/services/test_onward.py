@@ -35,11 +35,13 @@ class Elsewhere:
     def __init__(self):
         self.reluctant = 0
         self.taken = []
+        self.tls = []
 
-    async def deliver(self, _message, recipients, _destination):
+    async def deliver(self, message, recipients, _destination):
         if self.reluctant:
             self.reluctant -= 1
             return [Deferred(Reply(451, "4.0.0", "later"))] * len(recipients)
+        self.tls.append(message.envelope.tls)
         self.taken += [recipient.address for recipient in recipients]
         return [Delivered(Reply(250, "2.0.0", "ok"), "mx.elsewhere.test")] * len(recipients)
 
@@ -88,11 +90,11 @@ class House:
         connection.executemany(f"INSERT INTO {table} ({column}, destination) VALUES (?, ?)", rows)
         self.directory._drop()
 
-    async def receive(self, address, notify=frozenset(), sender="you@elsewhere.test"):
-        transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), sender)
+    async def receive(self, address, notify=frozenset(), sender="you@elsewhere.test", text=TEXT, **parameters):
+        transaction = await self.reception.begin(Client("192.0.2.1", helo="x"), sender, **parameters)
         await self.reception.add_recipient(transaction, address, notify)
         self.reception.start_content(transaction)
-        self.reception.add_content(transaction, TEXT)
+        self.reception.add_content(transaction, text)
         await self.reception.finish(transaction)
 
     async def work(self, rounds=4):
@@ -315,3 +317,34 @@ def test_mail_goes_to_its_senders_relayhost_unless_a_transport_says_otherwise(tm
             assert await routes.route(to, sender) == Route("smtp", destination)
 
     asyncio.run(main())
+
+
+WAIVED = b"From: x@x.test\r\nTLS-Required: No\r\nSubject: hi\r\n\r\nthe body\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "requiretls", "expected"),
+    [
+        (TEXT, False, ""),
+        (TEXT, True, "REQUIRED"),
+        (WAIVED, False, "OPTIONAL"),
+        (WAIVED, True, "REQUIRED"),
+        (WAIVED.replace(b"No", b"Yes"), False, ""),
+        (b"Subject: hi\r\n\r\nTLS-Required: No\r\n", False, ""),
+    ],
+    ids=["nothing", "REQUIRETLS", "the field", "both", "another value", "in the body"],
+)
+def test_what_a_message_asks_of_tls_is_known_in_the_queue(tmp_path, text, requiretls, expected):
+    """RFC 8689 §4.1: REQUIRETLS is stronger than the header field. It lasts when the message moves on."""
+
+    async def scenario():
+        async with House(tmp_path) as house:
+            house.rows("transport", ("b.test", "relay:[192.0.2.2]"))
+            await house.receive("carol@b.test", text=text, requiretls=requiretls)
+            (name,) = house.queue
+            assert house.spool.load(name).envelope.tls == expected
+            house.rows("virtual", ("carol@b.test", "dave@elsewhere.test"))
+            await house.work()
+            assert (house.elsewhere.taken, house.elsewhere.tls) == (["dave@elsewhere.test"], [expected])
+
+    asyncio.run(scenario())
