@@ -77,7 +77,8 @@ class Counter:
         return self.key[2:]
 
     def is_blocked(self, now: float) -> bool:
-        return self.blocked_until > now
+        # What began in the future was counted by a clock that has been set back since: it could shut out for years.
+        return self.since <= now < self.blocked_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,39 @@ def test_address_is_shut_out_for_a_while_that_doubles(door, capsys: pytest.Captu
     assert "".join(capsys.readouterr()).count("guard-blocked") == 4
 
 
+@pytest.mark.parametrize("jump", [-3 * DAY, -DAY, DAY, 3 * DAY])
+def test_a_clock_that_is_set_right_lets_in_who_is_shut_out_and_counts_anew(door, jump: float):
+    it = door()
+
+    async def work() -> None:
+        await it.fail(times=4)
+        assert not await it.is_open()
+        it.clock.jump(jump)
+        assert await it.is_open()
+        await it.fail(times=3)
+        assert await it.is_open()
+        it.clock.advance(BELIEVED_SECONDS + 1)
+        await it.fail()
+        assert not await it.is_open()
+        it.clock.advance(DAY)
+        assert await it.is_open()
+
+    run(it, work)
+
+
+def test_a_clock_that_is_set_back_by_minutes_makes_a_block_longer_by_no_more(door):
+    it = door()
+
+    async def work() -> None:
+        it.clock.advance(WINDOW_SECONDS)
+        await it.fail(times=4)
+        it.clock.jump(-120)
+        it.clock.advance(900 + 120)
+        assert await it.is_open()
+
+    run(it, work)
+
+
 def test_block_lasts_a_day_at_most(door):
     it = door(block_seconds=80_000)
 

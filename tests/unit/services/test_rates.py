@@ -29,6 +29,22 @@ def test_a_client_has_its_messages_and_a_minute_later_again():
     counted.message("192.0.2.1", "")
 
 
+@pytest.mark.parametrize("jump", [-86_400, 86_400])
+def test_a_clock_that_jumps_neither_gives_more_nor_takes_any(jump):
+    clock = FakeClock()
+    counted = rates(clock, messages_per_minute=1, sessions_per_client=1)
+    with counted.session("192.0.2.1"):
+        counted.message("192.0.2.1", "")
+        clock.jump(jump)
+        with pytest.raises(TryLater):
+            counted.message("192.0.2.1", "")
+        with pytest.raises(TryLater), counted.session("192.0.2.1"):
+            pass
+    with counted.session("192.0.2.1"):
+        clock.advance(60)
+        counted.message("192.0.2.1", "")
+
+
 def test_a_network_has_more_than_a_client_and_a_v6_client_is_its_64():
     counted = rates(recipients_per_minute=1)
     for number in range(NETWORK_FACTOR):

@@ -72,6 +72,35 @@ def test_who_never_came_again_begins_anew(run):
     run(test)
 
 
+@pytest.mark.parametrize("jump", [-3 * 86_400, -10, 3 * 86_400])
+def test_a_clock_that_jumps_makes_nobody_wait_longer_than_usual(run, jump):
+    async def test(world):
+        assert await world.ask() == 300
+        world.clock.jump(jump)
+        assert await world.ask() == 300  # what is to come never was
+        world.clock.advance(300)
+        assert await world.ask() == 0
+        world.clock.jump(jump)
+        assert await world.ask() in (0, 300)  # after days forward it is forgotten
+        world.clock.advance(300)
+        assert await world.ask() == 0
+
+    run(test)
+
+
+def test_who_is_known_stays_known_when_the_clock_is_set_back(run):
+    async def test(world):
+        for number in range(LIMITS.known_after):
+            await world.ask(sender=f"{number}@example.org")
+        world.clock.advance(300)
+        for number in range(LIMITS.known_after):
+            await world.ask(sender=f"{number}@example.org")
+        world.clock.jump(-30 * 86_400)
+        assert await world.ask(sender="new@example.org") == 0
+
+    run(test)
+
+
 def test_an_explanation_changes_nothing(run):
     async def test(world):
         assert await world.ask(counts=False) == 300
