@@ -140,6 +140,10 @@ CASES = {
     ),
     "mailbox full": said(reception.MAILBOX_FULL, "MAIL FROM:<> SIZE=100", "RCPT TO:<full@example.test>", code=24),
     "too many hops": mail(reception.TOO_MANY_HOPS, *headers(101, "Received: by a"), code=26),
+    "thousands of hops": mail(reception.TOO_MANY_HOPS, *headers(1999, "Received: by a"), code=26),
+    "hops that are far apart": mail(
+        reception.TOO_MANY_HOPS, *headers(101, "Received: by a\\nX-Seal: " + "x" * 750), code=26
+    ),
     "unknown": mail(expansion.UNKNOWN, "--to", "nobody@example.test", code=24),
     "disabled": mail(expansion.DISABLED, "--to", "a@disabled.test", code=24),
     "temporary failure": mail(errors.TEMPORARY_FAILURE, "--to", "a@undefined.test", code=24),

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.interop.sink import Sink
 from tests.scenarios.evidence import Disk, compare
 from tests.scenarios.machine import CONFIGURATION, Machine, closed_port
 from tests.scenarios.readers import log_in
@@ -149,15 +150,48 @@ def open_directory():
     shutil.rmtree(place)
 
 
+def served(machine: Machine) -> Machine:
+    """All that it has, made over to the user that it serves as."""
+    if os.geteuid() == 0:
+        for path in (machine.data, *machine.data.iterdir()):
+            shutil.chown(path, "nobody")
+    return machine
+
+
+def test_what_has_gone_out_of_a_queue_that_may_not_be_written_does_not_go_out_again(open_directory):
+    """Permission lost in the middle of a delivery, then a crash."""
+    with Sink() as sink:
+        user = 'user = "nobody"\n' if os.geteuid() == 0 else ""
+        waits = "[queue]\nminimum_wait_seconds = 1\nmaximum_wait_seconds = 1\n"
+        machine = Machine(open_directory, user + CONFIGURATION + waits, relay_port=sink.port, workers=1)
+        served(machine.populate()).start()
+        messages = machine.data / "queue" / "messages"
+        try:
+            conversation = Conversation(machine.ports["smtp"])
+            assert conversation.send(["later@far.test", "now@far.test"], b"Subject: hi\r\n\r\n").startswith("250 ")
+            conversation.close()
+            machine.wait_for("deferred", recipient="later@far.test")
+            messages.chmod(0o500)
+            sink.is_open = True
+            machine.wait_for("queue-not-removed")
+            machine.crash()
+            before = len(machine.log)
+            machine.start()
+            wait_until(lambda: any(line["event"] == "queue-not-removed" for line in machine.log[before:]))
+            messages.chmod(0o700)
+            wait_until(lambda: not any(messages.iterdir()))
+            assert [len(sink.taken_for(f"{name}@far.test")) for name in ("now", "later")] == [1, 1]
+            assert machine.stop() == 0
+        finally:
+            machine.kill()
+    assert machine.bugs() == []
+
+
 def test_a_maildir_that_cannot_be_written_is_a_4xx_for_all_recipients_of_the_message(open_directory, relay_port):
     """All or nothing: the sender tries again with all of them."""
     user = 'user = "nobody"\n' if os.geteuid() == 0 else ""
     machine = Machine(open_directory, user + CONFIGURATION, relay_port=relay_port, workers=1)
-    machine.populate()
-    if user:
-        for path in (machine.data, *machine.data.iterdir()):
-            shutil.chown(path, "nobody")
-    machine.start()
+    served(machine.populate()).start()
     try:
         ledger = Ledger()
         rng = random.Random(13)

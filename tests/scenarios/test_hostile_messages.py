@@ -153,6 +153,15 @@ def test_giants_are_delivered_and_read_in_bounded_memory(target, name):
                 assert b"* SEARCH\r\n" in client.imap(f"SEARCH {key}")
 
 
+@pytest.mark.parametrize("field", [b"Received: x\r\n", b"Received: x\r\nX-Seal: " + b"y" * 2000 + b"\r\n"])
+def test_thousands_of_received_lines_are_a_loop_however_far_apart(target, field):
+    """RFC 5321 §6.3."""
+    with unharmed(target), Client(target, "smtp") as client:
+        said = client.flood([BEGUN, field * 5000, b"\r\nhello\r\n.\r\nQUIT\r\n"])
+    assert said.splitlines()[-2].startswith(b"554 5.4.6 Too many hops")
+    assert inbox(target) == []
+
+
 def test_a_10_megabyte_header_is_delivered_and_read(target):
     message = b"Subject: " + b"x" * (10 * MEGABYTE) + b"\r\n\r\nhello\r\n"
     with unharmed(target, growth_bytes=90 * MEGABYTE):

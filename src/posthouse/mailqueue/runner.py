@@ -380,9 +380,8 @@ class Runner:
         try:
             await self._spool.remove(message, self._journal)
         except OSError as failure:
-            # Only memory knows that this message is done with.
-            self._window.unsaved[message.id] = message.state
             log.error("queue-not-removed", trace=message.id, error=str(failure))
+            await self._save(message)  # who comes after us should know that it is done with
             due = self._clock.now().timestamp() + self._policy.minimum_wait_seconds
             self._schedule.put(message.id, CLOSING, frozenset(), due)
             return False

@@ -40,6 +40,8 @@ HEAD_BYTES = 64 * 1024
 """How much of a message is looked at for its header fields."""
 MAX_HOPS = 100
 """More Received fields than this are a loop (RFC 5321 §6.3 asks for at least 100)."""
+HOPS_BYTES = 1024 * 1024
+"""How far they are looked for: others put much between them on each round."""
 
 RECEIVED = re.compile(rb"^Received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 FIELD_OR_BLANK = re.compile(rb"[!-9;-~]+[ \t]*:|\r\n")
@@ -315,7 +317,11 @@ class Reception:
     def _trace_fields(self, transaction: Transaction, head: bytes) -> bytes:
         """What goes in front of the message. Raises ``Refused`` when it has been through too many hands."""
         client, trace_id, now = transaction.client, transaction.envelope.trace_id, self.clock.now()
-        if len(RECEIVED.findall(head, 0, header_end(head))) > MAX_HOPS:
+        hops = head
+        if len(head) == HEAD_BYTES == header_end(head):
+            assert transaction.content is not None
+            hops = transaction.content.head(HOPS_BYTES)
+        if len(RECEIVED.findall(hops, 0, header_end(hops))) > MAX_HOPS:
             raise Refused(TOO_MANY_HOPS, f"more than {MAX_HOPS} Received fields")
         protocol = client.with_protocol
         if transaction.envelope.smtputf8:
