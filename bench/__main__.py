@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+from bench import deferred, dovecot, idle, imap, logins, machine, pop3, postfix, relay, servers, sink, smtp, volume
 from bench import directory as resolving
-from bench import dovecot, idle, imap, logins, machine, pop3, postfix, smtp, volume
 from bench.accounts import BIG, BIG_MESSAGES, POP, POP_MESSAGES, everyone, maildir
 from bench.corpus import Corpus, link_maildir, make_maildir
 from bench.dovecot import Dovecot
@@ -24,7 +24,7 @@ from bench.rounds import Contest, say
 from bench.servers import NotRunningError, Server
 from bench.table import Table
 
-PARTS = ("smtp", "directory", "logins", "imap", "pop3", "idle")
+PARTS = ("smtp", "relay", "deferred", "directory", "logins", "imap", "pop3", "idle")
 ROUNDS = 3
 LEGEND = (
     "Medians of {rounds}, the servers in turn. A ratio above 1: Posthouse is better.\n"
@@ -67,18 +67,23 @@ def _measure(contest: Contest, options: argparse.Namespace, directory: str, fact
         _part(contest, "Directory", lambda: resolving.compare(contest, directory))
     if set(options.only) == {"directory"}:
         return
-    names = everyone(smtp.sets_needed(contest.rounds) if "smtp" in options.only else 1)
+    names = everyone(deferred.sets_needed(contest.rounds) if {"smtp", "deferred"} & set(options.only) else 1)
     say("setting up")
-    ours = Posthouse(_subdirectory(directory, "posthouse"), names)
+    (relay_port,) = servers.free_ports(1)
+    ours = Posthouse(_subdirectory(directory, "posthouse"), names, relay_port)
     facts["Posthouse"] = ours.version()
-    if "smtp" in options.only:
-        peer = _peer(contest, postfix.missing(), Postfix, directory, names, facts)
+    if {"smtp", "relay"} & set(options.only):
+        peer = _peer(
+            contest, postfix.missing(), lambda place: Postfix(place, names, relay_port), directory, "postfix", facts
+        )
         with _running([ours, *peer]) as sides:
-            _part(contest, "SMTP", lambda: smtp.compare(contest, sides, per_connection=options.per_conn))
+            _receiving(contest, options, directory, sides, relay_port)
+    if "deferred" in options.only and not _lacks_sink(contest):
+        _part(contest, "Deferred", lambda: deferred.compare(contest, ours, directory, relay_port))
     readers = [part for part in ("logins", "imap", "pop3", "idle") if part in options.only]
     if not readers:
         return
-    peer = _peer(contest, dovecot.missing(), Dovecot, directory, names, facts)
+    peer = _peer(contest, dovecot.missing(), lambda place: Dovecot(place, names), directory, "dovecot", facts)
     sides: Sequence[Server] = [ours, *peer]
     if "logins" in readers:
         with _running(sides):
@@ -94,19 +99,34 @@ def _measure(contest: Contest, options: argparse.Namespace, directory: str, fact
         idle.compare(contest, sides)
 
 
+def _receiving(
+    contest: Contest, options: argparse.Namespace, directory: str, sides: Sequence[Server], relay_port: int
+) -> None:
+    if "smtp" in options.only:
+        _part(contest, "SMTP", lambda: smtp.compare(contest, sides, per_connection=options.per_conn))
+    if "relay" in options.only and not _lacks_sink(contest):
+        _part(contest, "Relay", lambda: relay.compare(contest, sides, directory, relay_port))
+
+
+def _lacks_sink(contest: Contest) -> bool:
+    if why := sink.missing():
+        contest.note(why)
+    return bool(why)
+
+
 def _peer(
     contest: Contest,
     missing: str,
-    make: type[Postfix] | type[Dovecot],
+    make: Callable[[str], Server],
     directory: str,
-    names: list[str],
+    name: str,
     facts: dict[str, str],
 ) -> list[Server]:
     """The server to compare with, or nothing and a note why."""
     if missing:
         contest.note(missing)
         return []
-    server = make(_subdirectory(directory, make.name.lower()), names)
+    server = make(_subdirectory(directory, name))
     facts[server.name] = server.version()
     return [server]
 
@@ -126,7 +146,7 @@ def _part(contest: Contest, name: str, compare: Callable[[], None]) -> None:
     """One protocol; what makes it impossible doesn't spoil the others."""
     try:
         compare()
-    except (OSError, NotRunningError) as error:
+    except (OSError, NotRunningError, TimeoutError) as error:
         contest.note(f"{name}: given up: {error}")
 
 

@@ -1,17 +1,20 @@
-"""Memory of idle IMAP sessions: a thousand of different users in IDLE, what the server's processes take for them.
+"""Memory of idle sessions: a thousand of different users in IDLE, what the server's processes take for them; and as
+many SMTP sessions of ours.
 
 PSS of the server's whole process tree, so that shared memory counts once, before and after; the server is a fresh
 one each time. What the kernel takes for sockets is not in it and is much the same for both.
 """
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 
 from bench.accounts import IDLE
 from bench.imap import Imap
+from bench.load import smtp_status
 from bench.rounds import Contest, Figures
-from bench.servers import Server
+from bench.servers import HOST, Server
 from bench.table import Row
 
 SECTION = "Memory"
@@ -21,6 +24,8 @@ SETTLE_SECONDS = 3.0
 def compare(contest: Contest, sides: Sequence[Server]) -> None:
     """The servers are stopped when it begins and when it ends."""
     count = 100 if contest.is_quick else len(IDLE)
+    ours = [server for server in sides if server.smtp_port]
+    contest.alternate(SECTION, f"{count} SMTP sessions", ours, lambda server, _: _measure_smtp(server, count))
     contest.alternate(SECTION, f"{count} idle sessions", sides, lambda server, _: _measure(server, count))
 
 
@@ -45,6 +50,34 @@ def _measure(server: Server, count: int) -> Figures:
         (Row(f"server with {count} sessions in IDLE", "MB", "less"), after / 1e6),
         (Row("each session", "KB", "less"), (after - before) / count / 1e3),
     ]
+
+
+def _measure_smtp(server: Server, count: int) -> Figures:
+    """Sessions that have said EHLO and nothing since."""
+    server.start()
+    sessions: list[socket.socket] = []
+    try:
+        _greet(server).close()
+        time.sleep(SETTLE_SECONDS)
+        before = tree_pss_bytes(server.pid())
+        sessions.extend(_greet(server) for _ in range(count))
+        time.sleep(SETTLE_SECONDS)
+        after = tree_pss_bytes(server.pid())
+    finally:
+        for session in sessions:
+            session.close()
+        server.stop()
+    return [(Row(f"{count} idle SMTP sessions", "MB", "less", goal=40.0), (after - before) / 1e6)]
+
+
+def _greet(server: Server) -> socket.socket:
+    session = socket.create_connection((HOST, server.smtp_port), timeout=30)
+    session.recv(512)
+    session.sendall(b"EHLO idle.example.org\r\n")
+    reply = b""
+    while not smtp_status(reply):
+        reply += session.recv(4096)
+    return session
 
 
 def _open(server: Server, name: str) -> Imap:

@@ -33,6 +33,7 @@ virtual_mailbox_limit = 0
 virtual_minimum_uid = 100
 virtual_uid_maps = static:{owner}
 virtual_gid_maps = static:{owner}
+relayhost = [127.0.0.1]:{relay}
 """
 
 # master(5): service, type, private, unprivileged, chroot, wakeup, maximum of processes, program.
@@ -79,7 +80,7 @@ class Postfix:
     imap_port = 0
     pop3_port = 0
 
-    def __init__(self, directory: str, names: list[str]) -> None:
+    def __init__(self, directory: str, names: list[str], relay_port: int) -> None:
         (self.smtp_port,) = servers.free_ports(1)
         self._here = directory
         self._started = False
@@ -91,7 +92,8 @@ class Postfix:
         shutil.chown(os.path.join(directory, "state"), "postfix")
         kind = servers.run("postconf", "-h", "default_database_type")
         self._write(
-            "main.cf", MAIN.format(here=directory, domain=DOMAIN, root=self.mail_root, kind=kind, owner=OWNER)
+            "main.cf",
+            MAIN.format(here=directory, domain=DOMAIN, root=self.mail_root, kind=kind, owner=OWNER, relay=relay_port),
         )
         self._write("master.cf", MASTER.format(port=self.smtp_port))
         self._write("mailboxes", "".join(f"{address(name)} {maildir(name)}\n" for name in names))

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 from bench import servers
 from bench.accounts import DOMAIN, OWNER, address, maildir, stored_password
@@ -24,6 +25,10 @@ pop3s = []
 lmtp = []
 metrics = []
 
+[smtp]
+mynetworks = ["127.0.0.0/8"]
+relayhost = "[127.0.0.1]:{relay}"
+
 [mail]
 durability = "journal"
 """
@@ -34,7 +39,7 @@ INSERT = "INSERT INTO users (email, clear, uid, gid, homedir, maildir, quota) VA
 class Posthouse:
     name = "Posthouse"
 
-    def __init__(self, directory: str, names: list[str]) -> None:
+    def __init__(self, directory: str, names: list[str], relay_port: int) -> None:
         self.smtp_port, self.imap_port, self.pop3_port = servers.free_ports(3)
         self._data = os.path.join(directory, "data")
         self.mail_root = os.path.join(self._data, "mail")
@@ -45,7 +50,12 @@ class Posthouse:
         with open(self._configuration, "w") as file:
             file.write(
                 CONFIGURATION.format(
-                    domain=DOMAIN, data=self._data, smtp=self.smtp_port, imap=self.imap_port, pop3=self.pop3_port
+                    domain=DOMAIN,
+                    data=self._data,
+                    smtp=self.smtp_port,
+                    imap=self.imap_port,
+                    pop3=self.pop3_port,
+                    relay=relay_port,
                 )
             )
         self._fill_directory(names)
@@ -73,6 +83,18 @@ class Posthouse:
         if self._process is not None:
             servers.end(self._process.pid, self._process)
             self._process = None
+
+    @property
+    def queue(self) -> str:
+        return os.path.join(self._data, "queue")
+
+    def queued(self) -> int:
+        """How many messages the running server knows of, but for those that it has in memory."""
+        try:
+            with closing(sqlite3.connect(f"file:{self.queue}/index.db?mode=ro", uri=True)) as index:
+                return int(index.execute("SELECT count(DISTINCT message) FROM jobs").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # it is only being made
 
     def pid(self) -> int:
         assert self._process is not None

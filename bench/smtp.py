@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.accounts import MAILBOXES, address, maildir, receivers
 from bench.corpus import make_empty_maildir
-from bench.load import Dialogue, Exchange, Load, Outcome, smtp_status
+from bench.load import Dialogue, Load, Outcome, smtp_status
 from bench.rounds import Contest, Figures
 from bench.servers import Server
 from bench.table import Row
@@ -51,7 +51,7 @@ def compare(contest: Contest, sides: Sequence[Server], *, per_connection: int) -
         for number in range(1, sets_needed(contest.rounds)):
             for name in receivers(number):
                 make_empty_maildir(os.path.join(server.mail_root, maildir(name)))
-        _run(server, 1, 2_048, 10, 0.5, per_connection)
+        run(server, 1, 2_048, 10, 0.5, per_connection)
     cells = [(size, name, sessions) for size, name in SIZES for sessions in SESSIONS]
     for number, (size, size_name, sessions) in enumerate(cells):
         cell = Cell(size, size_name, sessions, FIRST_SET + number * contest.rounds)
@@ -60,8 +60,8 @@ def compare(contest: Contest, sides: Sequence[Server], *, per_connection: int) -
 
 def _measuring(contest: Contest, cell: Cell, seconds: float, per_connection: int) -> Callable[[Server, int], Figures]:
     def measure(server: Server, number: int) -> Figures:
-        run = _run(server, cell.first_set + number, cell.size_bytes, cell.sessions, seconds, per_connection)
-        return _figures(contest, server, run, cell)
+        done = run(server, cell.first_set + number, cell.size_bytes, cell.sessions, seconds, per_connection)
+        return _figures(contest, server, done, cell)
 
     return measure
 
@@ -90,13 +90,17 @@ def _figures(contest: Contest, server: Server, run: tuple[Outcome, float], cell:
     ]
 
 
-def _run(
+def run(
     server: Server, number: int, size: int, sessions: int, seconds: float, per_connection: int
 ) -> tuple[Outcome, float]:
     """The load's outcome, and the time until all of it was delivered, 0 if it never was."""
     names = receivers(number)
     load = Load(
-        server.smtp_port, _dialogue(names, size), sessions=sessions, seconds=seconds, per_session=per_connection
+        server.smtp_port,
+        dialogue([address(name) for name in names], size),
+        sessions=sessions,
+        seconds=seconds,
+        per_session=per_connection,
     )
     outcome = load.run()
     awaited = {
@@ -107,18 +111,17 @@ def _run(
     return outcome, _await_delivery(awaited, outcome.started)
 
 
-def _dialogue(names: list[str], size: int) -> Dialogue:
-    units: list[tuple[Exchange, ...]] = []
-    for name in names:
-        recipient = address(name)
-        units.append(
-            (
-                (b"MAIL FROM:<load@example.org>\r\n", b"250"),
-                (f"RCPT TO:<{recipient}>\r\n".encode(), b"250"),
-                (b"DATA\r\n", b"354"),
-                (_message(recipient, size), b"250"),
-            )
+def dialogue(recipients: list[str], size: int) -> Dialogue:
+    """One message to each recipient in turn."""
+    units = [
+        (
+            (b"MAIL FROM:<load@example.org>\r\n", b"250"),
+            (f"RCPT TO:<{recipient}>\r\n".encode(), b"250"),
+            (b"DATA\r\n", b"354"),
+            (_message(recipient, size), b"250"),
         )
+        for recipient in recipients
+    ]
     return Dialogue(b"220", ((b"EHLO load.example.org\r\n", b"250"),), units, b"QUIT\r\n", smtp_status)
 
 
