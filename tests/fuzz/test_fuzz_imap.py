@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from posthouse.message.mime import scan
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.imap import commands
-from posthouse.protocols.imap.commands import AppendStart, CommandAborted, LiteralChunk
+from posthouse.protocols.imap.commands import AppendStart
 from posthouse.protocols.imap.cursor import BadCommandError, Cursor
 from posthouse.protocols.imap.engine import ImapServerEngine
+from posthouse.protocols.imap.events import CatenateUrl, CommandAborted, LiteralChunk, MessageStart
 from posthouse.protocols.imap.parser import PARSERS
 from posthouse.protocols.imap.render import ok
 from posthouse.protocols.imap.states import Limits, State
@@ -18,6 +19,7 @@ WORDS = [
     *PARSERS, b"APPEND", b"INBOX", b"(", b")", b"[", b"]", b'"', b"\\", b"{3}", b"{3+}", b"{99999999999+}", b"\r\n",
     b" ", b" ", b" ", b"*", b"1:*", b"4294967295", b"\\Seen", b"BODY", b"BODY[", b"HEADER.FIELDS", b"<1.2>", b"NOT",
     b"OR", b"CHARSET", b"UTF-8", b"&AGE-", b"\0", b"\xff", b"\n", b"a1", b"+", b"%", b"DONE", b"FLAGS", b"UID ",
+    b"CATENATE (", b"URL /x", b" TEXT {3+}\r\nabc", b"REPLACE 1 ",
 ]  # fmt: skip
 
 tokens = st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=6)), max_size=40).map(b"".join)
@@ -40,7 +42,7 @@ def test_any_bytes_get_whole_lines_for_an_answer(chunks: list[bytes], state: Sta
                     engine.accept_idle()
                 case commands.Authenticate():
                     engine.auth_challenge(b"")
-                case LiteralChunk() | CommandAborted():
+                case LiteralChunk() | MessageStart() | CatenateUrl() | CommandAborted():
                     pass
                 case _:
                     engine.complete(ok("done"))

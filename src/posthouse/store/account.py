@@ -1,16 +1,14 @@
 """One account's mailboxes, for one session."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from posthouse.base.errors import TryLater
-from posthouse.journal.content import Content
 from posthouse.store import changes, folders, looking, quota
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
-from posthouse.store.model import Appended, MailboxInfo, Quota, Status
+from posthouse.store.model import Appended, MailboxInfo, NewMessage, Quota, Status
 from posthouse.store.quota import Limit
 from posthouse.store.threads import Threads
 from posthouse.store.view import View
@@ -64,13 +62,11 @@ class AccountStore:
         await view.open()
         return view
 
-    async def append(
-        self, name: str, content: Content, flags: frozenset[str], internal_date: datetime | None
-    ) -> Appended:
-        """A new message, durable with its UID when this returns. Raises NoSuchMailbox, OverQuota."""
+    async def append(self, name: str, messages: Sequence[NewMessage]) -> Appended:
+        """New messages, all or none, durable with their UIDs when this returns. Raises NoSuchMailbox, OverQuota."""
 
         def work(files: AccountFiles) -> Appended:
-            return changes.append(files, files.existing(name), content, flags, internal_date, self._limit)
+            return changes.append(files, files.existing(name), messages, self._limit)
 
         return await self._run(work)
 

@@ -6,6 +6,7 @@ Invariants:
   3. A file that another program renamed meanwhile is looked up anew; one that is gone is left out.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -14,15 +15,14 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from posthouse.base.errors import TryLater
-from posthouse.journal.content import Content
-from posthouse.journal.operations import Append
+from posthouse.journal.operations import Append, Gone
 from posthouse.store import expunged, filename, index, modseqs, quota, sync, uidlist
 from posthouse.store.accountfiles import AccountFiles
-from posthouse.store.delivery import form_of
+from posthouse.store.delivery import Form, form_of
 from posthouse.store.errors import OverQuota
 from posthouse.store.index import Mailbox
 from posthouse.store.layout import Folder
-from posthouse.store.model import Appended
+from posthouse.store.model import Appended, NewMessage
 from posthouse.store.quota import Limit
 
 Mode = Literal["add", "remove", "replace"]
@@ -65,38 +65,57 @@ def require_room(files: AccountFiles, limit: Limit | None, size_bytes: int) -> N
         raise OverQuota(f"{files.path}: {size_bytes} octets into {left} of {limit}")
 
 
-def append(
-    files: AccountFiles,
-    folder: Folder,
-    content: Content,
-    flags: frozenset[str],
-    internal_date: datetime | None,
-    limit: Limit | None,
-) -> Appended:
-    """A message that is durable, with its UID, after one sync of the journal."""
-    form = form_of(content, b"", files.host)
-    require_room(files, limit, form.stored)
+def append(files: AccountFiles, folder: Folder, messages: Sequence[NewMessage], limit: Limit | None) -> Appended:
+    """Messages that are durable, with their UIDs, after one sync of the journal for each; all or none."""
+    forms = [form_of(message.content, b"", files.host) for message in messages]
+    stored = sum(form.stored for form in forms)
+    require_room(files, limit, stored)
     done: Appended | None = None
     try:
         with files.index.changing() as database, sync.assigning(database, folder, files.host) as box:
-            mask = files.keywords(folder).mask(flags)
-            info = filename.info_with("", mask)
-            put = form.put(folder.path, "cur", info, _mtime(internal_date))
-            uid = box.uidnext
-            assert files.journal is not None, "nothing is appended without one"
-            files.journal.commit_blocking(content, [put, Append(folder.uidlist, uidlist.line(uid, form.base))])
-            done = Appended(box.uidvalidity, uid)
-            quota.add(files.path, form.stored, 1)
-            box.uidnext += 1
+            rows = _put_all(files, folder, box, messages, forms)
+            done = Appended(box.uidvalidity, tuple(range(box.uidnext, box.uidnext + len(rows))))
+            quota.add(files.path, stored, len(rows))
+            box.uidnext += len(rows)
             box.modseq += 1
-            date = os.stat(put.path).st_mtime
-            row = (box.id, uid, mask, box.modseq, form.base, "cur/", info, date, form.stored, form.size)
-            index.add_messages(database, [row])
+            index.add_messages(database, rows)
             sync.note_own_change(database, folder, box)
     except (sqlite3.Error, FileNotFoundError):
         if done is None:
             raise
     return done
+
+
+def _put_all(
+    files: AccountFiles, folder: Folder, box: Mailbox, messages: Sequence[NewMessage], forms: Sequence[Form]
+) -> list[tuple[object, ...]]:
+    """The messages' rows. What was put is taken back where another fails."""
+    assert files.journal is not None, "nothing is appended without one"
+    letters = files.keywords(folder)
+    placed: list[str] = []
+    rows: list[tuple[object, ...]] = []
+    try:
+        for uid, (message, form) in enumerate(zip(messages, forms, strict=True), box.uidnext):
+            mask = letters.mask(message.flags)
+            info = filename.info_with("", mask)
+            put = form.put(folder.path, "cur", info, _mtime(message.internal_date))
+            operations = [put, Append(folder.uidlist, uidlist.line(uid, form.base))]
+            files.journal.commit_blocking(message.content, operations)
+            placed.append(put.path)
+            date = os.stat(put.path).st_mtime
+            rows.append((box.id, uid, mask, box.modseq + 1, form.base, "cur/", info, date, form.stored, form.size))
+    except OSError:
+        _take_back(files, placed)
+        raise
+    return rows
+
+
+def _take_back(files: AccountFiles, paths: Sequence[str]) -> None:
+    assert files.journal is not None
+    with contextlib.suppress(OSError):
+        for path in paths:
+            os.unlink(path)
+        files.journal.commit_blocking(None, [Gone(path) for path in paths])
 
 
 def _mtime(internal_date: datetime | None) -> float | None:
@@ -180,6 +199,16 @@ def expunge(files: AccountFiles, folder: Folder, uids: Sequence[int] | None) -> 
                     expunged.purge_daily(files.path, files.undelete_days)
                 return
     raise TryLater(f"{folder.path}: messages are renamed faster than they can be removed")
+
+
+def discard(files: AccountFiles, folder: Folder, uid: int) -> None:
+    """Removes one message, whatever its flags, if it is still there."""
+    with files.index.changing() as database:
+        for attempt in range(sync.ATTEMPTS):
+            box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
+            if remove(files, database, folder, box, rows(database, box, [uid])):
+                return
+    raise TryLater(f"{folder.path}: a message is renamed faster than it can be removed")
 
 
 def remove(

@@ -1,8 +1,10 @@
 """The values that the store and its users exchange."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Flag, auto
 
+from posthouse.journal.content import Content
 from posthouse.message.query import Ranges
 
 
@@ -48,11 +50,20 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be appended; ``internal_date`` None is now."""
+
+    content: Content
+    flags: frozenset[str]
+    internal_date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
-    """What APPENDUID says (RFC 4315 §3)."""
+    """What APPENDUID says (RFC 4315 §3), a UID for each message."""
 
     uidvalidity: int
-    uid: int
+    uids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,11 @@ class View:
         self._require_write()
         await self._run(changes.expunge, self._files, self._folder, self._known(self.uids if uids is None else uids))
 
+    async def remove(self, uid: int) -> None:
+        """Removes one message, whatever its flags. ``refresh`` tells the view."""
+        self._require_write()
+        await self._run(changes.discard, self._files, self._folder, uid)
+
     async def copy(self, uids: Sequence[int], target: str) -> Copied:
         """All or nothing. Raises NoSuchMailbox (the target), OverQuota."""
         return await self._transfer(uids, target, move=False)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from posthouse.journal.journal import Content, Journal
+from posthouse.store.model import NewMessage
 from posthouse.store.store import Store
 
 MAIL = b"Subject: a letter\r\nFrom: Ann <ann@example.org>\r\n\r\nDear Bob,\r\ngoodbye.\r\n"
@@ -68,7 +69,7 @@ class Post:
         return self.run(self.account.select(name, read_only=read_only))
 
     def append(self, name="INBOX", data=MAIL, flags=(), date=None):
-        return self.run(self.account.append(name, Content.of(data), frozenset(flags), date))
+        return self.run(self.account.append(name, [NewMessage(Content.of(data), frozenset(flags), date)]))
 
     def deliver(self, data=MAIL, prefix=b"", folder="INBOX"):
         content = Content.of(data)

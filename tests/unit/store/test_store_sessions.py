@@ -12,7 +12,7 @@ from posthouse.base.errors import TryLater
 from posthouse.journal.journal import Content
 from posthouse.store.errors import InUse, NoSuchMailbox, OverQuota, ReadOnly
 from posthouse.store.layout import Folder
-from posthouse.store.model import NO_CHANGES, Want
+from posthouse.store.model import NO_CHANGES, NewMessage, Want
 from posthouse.store.recovery import find_message
 
 
@@ -67,7 +67,7 @@ def test_an_appended_message_has_its_date_flags_and_uid(post):
     appended = post.append(flags={"\\Seen", "$Important"}, date=date)
     view = post.select()
     (found,) = post.fetch(view, Want.DATE, lambda m: (m.uid, m.internal_date, m.flags))
-    assert found == (appended.uid, date, {"\\Seen", "$Important", "\\Recent"})
+    assert found == (appended.uids[0], date, {"\\Seen", "$Important", "\\Recent"})
     assert appended.uidvalidity == view.uidvalidity
 
 
@@ -203,7 +203,7 @@ def test_quota_refuses_what_does_not_fit(post):
     post.append()
     limited = post.store.account("example.org/bob/", quota=f"{len(MAIL) + 20}S")
     with pytest.raises(OverQuota):
-        post.run(limited.append("INBOX", Content.of(MAIL), frozenset(), None))
+        post.run(limited.append("INBOX", [NewMessage(Content.of(MAIL), frozenset(), None)]))
     view = post.run(limited.select("INBOX"))
     with pytest.raises(OverQuota):
         post.run(view.copy([1], "INBOX"))

@@ -111,7 +111,7 @@ class Mailbox(RuleBasedStateMachine):
         appended = self.post.append(flags={"\\Seen"})
         (base,) = self.post.foreign.bases() - before
         self.files[base] = "S"
-        self.told(base, appended.uid)
+        self.told(base, appended.uids[0])
 
     @rule(which=st.integers(0, 1), flag=st.sampled_from(sorted(LETTERS)), mode=st.sampled_from(["add", "remove"]))
     def client_flags(self, which, flag, mode):

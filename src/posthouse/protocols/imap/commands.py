@@ -1,4 +1,4 @@
-"""What a client may say, one frozen value each, and the events around literals, SASL and IDLE.
+"""What a client may say, one frozen value each.
 
 Every command carries its ``tag``. Mailbox names are decoded; sets are ranges (see sequence.py); flags are
 spelled as in SYSTEM_FLAGS where they are those.
@@ -326,53 +326,26 @@ class Move(Command):
     mailbox: str
 
 
-# What is no command by itself.
+# What has its data behind it: see events.py.
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The message that REPLACE replaces: a sequence number, or a UID; may be STAR."""
+
+    number: int
+    uid: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AppendStart(Command):
-    """APPEND up to its literal (RFC 3501 §6.3.11); its ``size`` octets follow once it is accepted."""
+    """APPEND up to its first literal (RFC 3501 §6.3.11), or REPLACE (RFC 8508).
+
+    What follows comes once it is accepted. ``size`` is the literal's, None where the first part is none (RFC 4469).
+    """
 
     mailbox: str
     flags: frozenset[str]
     date: datetime | None
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class LiteralChunk:
-    """Some of APPEND's literal."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CommandEnd:
-    """APPEND has come whole, its line ended as it should; it wants its completion."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandAborted:
-    """APPEND's line went on after the literal: it has been answered, and the message is to be dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthResponse:
-    """The client's answer to a SASL challenge, decoded."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class AuthCancelled:
-    """The client gave up the SASL exchange."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdleDone:
-    """IDLE is over; ``clean`` is False where the client said something else than DONE."""
-
-    clean: bool
-
-
-Event = Command | LiteralChunk | CommandEnd | CommandAborted | AuthResponse | AuthCancelled | IdleDone
+    size: int | None
+    replaced: Replaced | None = None

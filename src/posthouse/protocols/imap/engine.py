@@ -5,7 +5,7 @@ it waits. The engine itself answers what can't be understood, is too long, or is
 
 Invariants:
   1. Memory is bounded: a line by ``max_line_bytes``, a command with its literals by ``max_command_bytes``, and
-     the literal of APPEND passes through in chunks.
+     the literals of APPEND pass through in chunks.
   2. A literal that is too large gets no continuation; one that comes unasked is swallowed, up to
      ``max_swallow_bytes``, beyond which the connection ends.
   3. The bytes of a literal are never read as a command, whatever became of the command it belongs to.
@@ -13,11 +13,13 @@ Invariants:
 
 import re
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final
 
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, LineBuffer, LineTooLongError, Pause
-from posthouse.protocols.imap.commands import (
+from posthouse.protocols.imap.appending import NAMES as APPENDING
+from posthouse.protocols.imap.appending import AppendReader
+from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
+from posthouse.protocols.imap.events import (
     AuthCancelled,
     AuthResponse,
     CommandAborted,
@@ -26,36 +28,13 @@ from posthouse.protocols.imap.commands import (
     IdleDone,
     LiteralChunk,
 )
-from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
-from posthouse.protocols.imap.parser import PARSERS, parse_append, parse_base64, parse_name, parse_tag
+from posthouse.protocols.imap.parser import PARSERS, parse_base64, parse_name, parse_tag
 from posthouse.protocols.imap.render import Completion, bad, no
-from posthouse.protocols.imap.states import ALLOWED, KNOWN, Limits, State
+from posthouse.protocols.imap.states import ALLOWED, KNOWN, Limits, Mode, State
 from posthouse.protocols.sasl.credentials import encode_base64
 
-
-class Mode(Enum):
-    """What the next bytes are."""
-
-    COMMAND = auto()
-    """A line of a command."""
-    LITERAL = auto()
-    """A literal that belongs to the command being collected."""
-    APPEND = auto()
-    """The literal of APPEND."""
-    APPEND_END = auto()
-    """The rest of APPEND's line."""
-    SWALLOW = auto()
-    """A literal that nobody wants."""
-    REST_OF_LINE = auto()
-    """The rest of a command that has been refused."""
-    SASL = auto()
-    """A response to a challenge."""
-    IDLE = auto()
-    """DONE."""
-
-
 _literal_mark = re.compile(rb"\{(\d+)(\+?)\}\Z").search
-_append = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE).match
+_append = re.compile(rb"[^ ]+ (?:APPEND|REPLACE [^ ]+|UID REPLACE [^ ]+) ", re.IGNORECASE).match
 _leading_tag = re.compile(rb'[^(){ %*"\\+\x00-\x1f\x7f-\xff]+(?= )').match
 _HUGE: Final = 1 << 63
 _MARK_BYTES: Final = 64
@@ -79,6 +58,8 @@ class ImapServerEngine:
         self._length = 0
         self._left = 0
         self._is_synchronising = False
+        self._is_announced = False
+        self._reader = AppendReader(b"", b"")
         self._refusal = bad("")
         self._errors = 0
         self._steps: dict[Mode, Callable[[], Event | Pause | None]] = {
@@ -138,9 +119,9 @@ class ImapServerEngine:
             self._send_completion(completion)
 
     def accept_literal(self) -> None:
-        """APPEND may send its message."""
+        """APPEND may send its messages."""
         self._waiting = False
-        if self._is_synchronising:
+        if self._is_announced and self._is_synchronising:
             self._output.append(b"+ OK\r\n")
 
     def accept_idle(self) -> None:
@@ -188,9 +169,7 @@ class ImapServerEngine:
         return self._parse(data)
 
     def _meet_literal(self, line: bytes, mark: re.Match[bytes]) -> Event | None:
-        digits = mark.group(1)
-        self._left = int(digits) if len(digits) < 19 else _HUGE
-        self._is_synchronising = not mark.group(2)
+        self._announce(mark)
         before = b"".join([*self._parts, line[: mark.start()]])
         if (append := _append(before)) and append.end() < len(before):
             self._clear_command()
@@ -208,6 +187,15 @@ class ImapServerEngine:
             self._output.append(b"+ OK\r\n")
         return None
 
+    def _announce(self, mark: re.Match[bytes] | None) -> int | None:
+        """A line has ended, with a literal's mark or without: what may have to be refused. The literal's size."""
+        self._left, self._is_announced = 0, mark is not None
+        self._is_synchronising = mark is None or not mark.group(2)
+        if mark is None:
+            return None
+        self._left = int(mark.group(1)) if len(mark.group(1)) < 19 else _HUGE
+        return self._left
+
     def _read_literal(self) -> Pause | None:
         data = self._input.take(self._left)
         self._parts.append(data)
@@ -223,8 +211,9 @@ class ImapServerEngine:
         try:
             self._tag = parse_tag(cursor)
             name = self._allowed_name(cursor)
-            if name not in PARSERS:
-                raise syntax_error("APPEND needs a literal")
+            if name in APPENDING:
+                self._announce(None)
+                return self._meet_append(data)
             command = PARSERS[name](self._tag, cursor)
             cursor.finish()
         except BadCommandError as error:
@@ -248,20 +237,28 @@ class ImapServerEngine:
         self._tag = b"*"
         try:
             self._tag = parse_tag(cursor)
-            self._allowed_name(cursor)
-            event = parse_append(self._tag, cursor, self._left)
+            self._reader = AppendReader(self._tag, self._allowed_name(cursor))
+            self._read_on(cursor)
         except BadCommandError as error:
             self._refuse(error.completion)
             return None
-        if event.size > self._limits.max_append_bytes:
-            # RFC 7889 §4: TOOBIG.
-            self._refuse(no(f"Messages may have {self._limits.max_append_bytes} octets", "TOOBIG"))
-            return None
-        self._mode = Mode.APPEND
         self._waiting = True
-        return event
+        return self._reader.events.popleft()
+
+    def _read_on(self, cursor: Cursor) -> None:
+        self._reader.read(cursor, self._left if self._is_announced else None)
+        if self._left > self._limits.max_append_bytes:
+            # RFC 7889 §4: TOOBIG.
+            raise BadCommandError(no(f"Messages may have {self._limits.max_append_bytes} octets", "TOOBIG"))
+        self._mode = Mode.APPEND
 
     def _read_append(self) -> Event | Pause | None:
+        if self._reader.events:
+            event = self._reader.events.popleft()
+            if isinstance(event, CommandEnd):
+                self._mode = Mode.COMMAND
+                self._waiting = True
+            return event
         if not self._left:
             self._mode = Mode.APPEND_END
             return None
@@ -279,17 +276,21 @@ class ImapServerEngine:
             return CommandAborted()
         if line is None:
             return NEED_DATA
-        if not line:
-            self._mode = Mode.COMMAND
-            self._waiting = True
-            return CommandEnd()
-        self._skip_after(line, bad("Unexpected characters after the message"))
-        return CommandAborted()
+        mark = _literal_mark(line)
+        self._announce(mark)
+        try:
+            self._read_on(Cursor(line[: mark.start()] if mark else line, enabled=self.enabled))
+        except BadCommandError as error:
+            self._refuse(error.completion)
+            return CommandAborted()
+        if mark is not None:
+            self.accept_literal()
+        return None
 
     # What has been refused.
 
     def _refuse(self, completion: Completion) -> None:
-        """Refuse the command whose literal of ``_left`` octets has been announced and not read."""
+        """Refuse the command whose literal of ``_left`` octets has been announced and not read, or that has none."""
         self._clear_command()
         if self._is_synchronising:
             # No continuation, no literal: the next line is a new command (RFC 3501 §7.5).
@@ -332,8 +333,7 @@ class ImapServerEngine:
         """A line of a refused command has ended: the answer goes out, unless a literal follows unasked."""
         mark = _literal_mark(line)
         if mark is not None and mark.group(2):
-            self._left = int(mark.group(1)) if len(mark.group(1)) < 19 else _HUGE
-            self._is_synchronising = False
+            self._announce(mark)
             self._refuse(completion)
         else:
             self._mode = Mode.COMMAND

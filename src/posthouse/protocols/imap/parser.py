@@ -1,7 +1,7 @@
 """From the bytes of a complete command to its value (RFC 3501 §9).
 
 ``PARSERS`` has a function for each command's name; each reads its arguments with a cursor and leaves it at the
-command's end. APPEND is parsed up to its literal only (``parse_append``), which is never held in memory.
+command's end. APPEND is read by appending.py.
 """
 
 import re
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
 
-from posthouse.message.dates import parse_internal_date
 from posthouse.protocols.imap import commands
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
@@ -60,26 +59,6 @@ def parse_base64(text: bytes) -> bytes:
         return decode_base64(text)
     except ValueError:
         raise syntax_error("Invalid base64") from None
-
-
-def parse_append(tag: bytes, cursor: Cursor, size: int) -> commands.AppendStart:
-    """APPEND's arguments; the cursor's data ends where the message's literal is announced."""
-    cursor.space()
-    mailbox = cursor.mailbox()
-    cursor.space()
-    flags: frozenset[str] = frozenset()
-    date = None
-    if cursor.looking_at(b"("):
-        flags = frozenset(parse_flag_list(cursor))
-        cursor.space()
-    if cursor.looking_at(b'"'):
-        date = parse_internal_date(cursor.string().decode("latin-1"))
-        if date is None:
-            raise syntax_error("Invalid date-time")
-        cursor.space()
-    cursor.skip(b"~")  # RFC 3516 §7: literal8
-    cursor.finish()
-    return commands.AppendStart(tag, mailbox, flags, date, size)
 
 
 def parse_flag_list(cursor: Cursor) -> list[str]:

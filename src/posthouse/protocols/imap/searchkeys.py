@@ -36,7 +36,7 @@ from posthouse.message.query import (
     UidSet,
     Younger,
 )
-from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.cursor import UTF8, Cursor, syntax_error
 from posthouse.protocols.imap.render import Completion, no
 from posthouse.protocols.imap.sequence import parse_sequence_set
 
@@ -103,6 +103,8 @@ def parse_search(cursor: Cursor) -> Program:
     """``[CHARSET name] key *(SP key)``, all of which must hold."""
     if cursor.data[cursor.position : cursor.position + 8].upper() != b"CHARSET ":
         return Program(_SearchParser(cursor, "utf-8").conjunction())
+    if UTF8 in cursor.enabled:
+        raise syntax_error("Everything is in UTF-8, no CHARSET may be given")  # RFC 6855 §3
     cursor.position += 8
     return parse_charset_and_keys(cursor)
 

@@ -1,4 +1,4 @@
-"""The states of a connection, which commands each allows, and the limits that hold in all of them."""
+"""The states of a connection and of its input, the commands each allows, and limits that hold in all of them."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,6 +16,27 @@ class State(Enum):
     LOGOUT = auto()
 
 
+class Mode(Enum):
+    """What the next bytes are."""
+
+    COMMAND = auto()
+    """A line of a command."""
+    LITERAL = auto()
+    """A literal that belongs to the command being collected."""
+    APPEND = auto()
+    """The literal of APPEND."""
+    APPEND_END = auto()
+    """The rest of APPEND's line."""
+    SWALLOW = auto()
+    """A literal that nobody wants."""
+    REST_OF_LINE = auto()
+    """The rest of a command that has been refused."""
+    SASL = auto()
+    """A response to a challenge."""
+    IDLE = auto()
+    """DONE."""
+
+
 ANY_STATE: Final = frozenset({b"CAPABILITY", b"NOOP", b"LOGOUT", b"ID"})
 AUTHENTICATED_COMMANDS: Final = ANY_STATE | {
     b"SELECT", b"EXAMINE", b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB",
@@ -27,11 +48,11 @@ ALLOWED: Final = {
     State.SELECTED: AUTHENTICATED_COMMANDS | {
         b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"SEARCH", b"SORT", b"THREAD", b"FETCH", b"STORE", b"COPY",
         b"MOVE", b"UID EXPUNGE", b"UID SEARCH", b"UID SORT", b"UID THREAD", b"UID FETCH", b"UID STORE", b"UID COPY",
-        b"UID MOVE",
+        b"UID MOVE", b"REPLACE", b"UID REPLACE",
     },
     State.LOGOUT: frozenset[bytes](),
 }  # fmt: skip
-KNOWN: Final = PARSERS.keys() | {b"APPEND"}
+KNOWN: Final = PARSERS.keys() | {b"APPEND", b"REPLACE", b"UID REPLACE"}
 
 
 @dataclass(frozen=True, slots=True)

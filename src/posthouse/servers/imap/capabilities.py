@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from posthouse.protocols.imap.cursor import IMAP4REV2
+from posthouse.protocols.imap.cursor import IMAP4REV2, UTF8
 
 BEFORE_LOGIN: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
 AFTER_LOGIN: Final = (
@@ -35,12 +35,16 @@ AFTER_LOGIN: Final = (
     "QUOTA=RES-MESSAGE",
     "UNAUTHENTICATE",
     "BINARY",
+    "UTF8=ACCEPT",
+    "MULTIAPPEND",
+    "CATENATE",
+    "REPLACE",
 )
 
 # What ENABLE (RFC 5161) can switch on.
 CONDSTORE: Final = b"CONDSTORE"
 QRESYNC: Final = b"QRESYNC"
-ENABLEABLE: Final = {CONDSTORE: CONDSTORE, QRESYNC: QRESYNC, IMAP4REV2: b"IMAP4rev2"}
+ENABLEABLE: Final = {CONDSTORE: CONDSTORE, QRESYNC: QRESYNC, IMAP4REV2: b"IMAP4rev2", UTF8: UTF8}
 """In upper case, and as it is spelled."""
 
 # Where this mechanism may be used, a password may be sent.

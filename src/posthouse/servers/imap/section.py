@@ -53,6 +53,17 @@ def section_value(message: Message, section: Section) -> bytes | Stretch:
     return literal(message.body(start, end) if end > start else b"")
 
 
+def section_octets(message: Message, section: Section, start: int, end: int) -> bytes | None:
+    """A slice of what the section means; None where the message has no such part."""
+    if section.text.startswith("HEADER"):
+        header = _header(message, section)
+        return None if header is None else _selected(header, section)[start:end]
+    bounds = _bounds(message, section)
+    if bounds is None:
+        return None
+    return message.body(min(bounds[0] + start, bounds[1]), min(bounds[0] + end, bounds[1]))
+
+
 def binary_value(message: Message, binary: Binary) -> bytes:
     """The part without its transfer encoding as a literal, or its size; NIL where there is no such part.
 

@@ -15,9 +15,10 @@ from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.imap import commands, render
-from posthouse.protocols.imap.commands import Command, Event
+from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import IMAP4REV2, names_in_utf8
 from posthouse.protocols.imap.engine import ImapServerEngine
+from posthouse.protocols.imap.events import Event
 from posthouse.protocols.imap.render import Completion
 from posthouse.protocols.imap.states import Limits, State
 from posthouse.protocols.sasl.peer import Peer
@@ -165,7 +166,10 @@ class ImapSession:
 
     def _with_modseq(self, command: Command, completion: Completion) -> Completion:
         """RFC 7162 §3.2.7, §3.2.9: who expunges is told the modification sequence that has all of it."""
-        if self.qresync and isinstance(command, commands.Expunge | commands.Move) and completion.status == "OK":
+        expunges = isinstance(command, commands.Expunge | commands.Move) or (
+            isinstance(command, commands.AppendStart) and command.replaced is not None
+        )
+        if self.qresync and expunges and completion.status == "OK":
             return replace(completion, code=f"HIGHESTMODSEQ {self.selected.modseq}") if self.view else completion
         return completion
 

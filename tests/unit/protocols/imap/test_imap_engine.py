@@ -1,24 +1,27 @@
 """The engine: commands, literals, states, limits, and any segmentation of the same bytes."""
 
 import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthouse.message.query import STAR
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY
 from posthouse.protocols.imap import commands
-from posthouse.protocols.imap.commands import (
-    AppendStart,
+from posthouse.protocols.imap.commands import AppendStart, Command, Replaced
+from posthouse.protocols.imap.engine import ImapServerEngine
+from posthouse.protocols.imap.events import (
     AuthCancelled,
     AuthResponse,
-    Command,
+    CatenateUrl,
     CommandAborted,
     CommandEnd,
     IdleDone,
     LiteralChunk,
+    MessageStart,
 )
-from posthouse.protocols.imap.engine import ImapServerEngine
 from posthouse.protocols.imap.render import no, ok
 from posthouse.protocols.imap.states import Limits, State
 
@@ -59,7 +62,7 @@ def answer(engine: ImapServerEngine, event: object) -> None:
         engine.accept_idle()
     elif isinstance(event, commands.Authenticate):
         engine.auth_challenge(b"who?")
-    elif not isinstance(event, LiteralChunk | CommandAborted):
+    elif not isinstance(event, LiteralChunk | MessageStart | CatenateUrl | CommandAborted):
         engine.complete(DONE)
 
 
@@ -211,8 +214,88 @@ def test_a_message_that_is_too_large_is_refused_before_it_is_read(mark: bytes):
     assert output.startswith(b"a NO [TOOBIG] ")
 
 
+def test_an_append_may_have_several_messages_in_pieces():
+    """RFC 3502 §6.3.11, RFC 4469 §5."""
+    engine = logged_in()
+    events, output = drive(
+        engine,
+        [
+            b'a APPEND saved (\\Seen) {3}\r\nabc CATENATE (URL "/x/;UID=20" TEXT {2}\r\nde URL /y/;UID=3)',
+            b' "07-Feb-1994 22:43:04 -0800" ~{1+}\r\nf\r\n',
+        ],
+    )
+    moment = datetime(1994, 2, 7, 22, 43, 4, tzinfo=timezone(timedelta(hours=-8)))
+    assert events == [
+        AppendStart(b"a", "saved", frozenset({"\\Seen"}), None, 3),
+        b"abc",
+        MessageStart(frozenset(), None),
+        CatenateUrl("/x/;UID=20"),
+        b"de",
+        CatenateUrl("/y/;UID=3"),
+        MessageStart(frozenset(), moment),
+        b"f",
+        CommandEnd(),
+    ]
+    assert output == b"+ OK\r\n+ OK\r\na OK done\r\n"
+
+
+def test_replace_names_its_message():
+    """RFC 8508 §4."""
+    engine = engine_in(State.SELECTED)
+    events, _ = drive(engine, [b"a UID REPLACE 7 Drafts (\\Draft) {1+}\r\nx\r\nb REPLACE * Drafts {1+}\r\ny\r\n"])
+    replaced = [event.replaced for event in events if isinstance(event, AppendStart)]
+    assert replaced == [Replaced(7, uid=True), Replaced(STAR, uid=False)]
+    events, output = drive(engine, [b"c REPLACE 1 x {1+}\r\ny {1+}\r\nz\r\n"])
+    assert events[-1] == CommandAborted()
+    assert output.startswith(b"c BAD ")
+
+
+def test_an_append_of_urls_alone_needs_no_literal():
+    engine = logged_in()
+    engine.receive(b"a APPEND x CATENATE (URL /x/;UID=1)\r\nb APPEND y CATENATE (URL /x/;UID=1)\r\n")
+    assert engine.next_event() == AppendStart(b"a", "x", frozenset(), None, None)
+    engine.accept_literal()
+    assert engine.next_event() == CatenateUrl("/x/;UID=1")
+    assert engine.next_event() == CommandEnd()
+    engine.complete(DONE)
+    assert isinstance(engine.next_event(), AppendStart)
+    engine.complete(no("No such mailbox"))
+    assert engine.next_event() is NEED_DATA
+    assert engine.data_to_send() == b"a OK done\r\nb NO No such mailbox\r\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"APPEND x",
+        b"APPEND x CATENATE ()",
+        b"APPEND x CATENATE (URL /x) y",
+        b"APPEND x CATENATE (URL /x {1+}",
+        b"APPEND x UTF8 (~{1+}",
+        b"APPEND x CATENATE (PART /x)",
+        b"REPLACE 1 x {1+}",
+        b"APPEND x {1+}\r\na ",
+    ],
+)
+def test_appends_that_the_grammar_does_not_have_are_refused(line: bytes):
+    engine = logged_in()
+    tail = b"\r\na\r\n" if line.endswith(b"}") else b"\r\n"
+    events, output = drive(engine, [b"a " + line + tail + b"b NOOP\r\n"])
+    assert events[-1] == commands.Noop(b"b")
+    assert output.startswith(b"a BAD ")
+
+
+def test_utf8_is_for_those_who_enabled_it():
+    """RFC 6855 §4."""
+    engine = logged_in()
+    engine.enabled.add(b"UTF8=ACCEPT")
+    events, output = drive(engine, [b"a APPEND x UTF8 (~{3+}\r\nabc)\r\nb APPEND x UTF8 (~{3+}\r\nabc\r\n"])
+    assert events[:3] == [AppendStart(b"a", "x", frozenset(), None, 3), b"abc", CommandEnd()]
+    assert output.startswith(b"a OK done\r\nb BAD ")
+
+
 def test_words_after_an_appended_message_undo_it():
-    events, output = drive(logged_in(), [b"a APPEND INBOX {3+}\r\nabc {4+}\r\ndefg\r\nb NOOP\r\n"])
+    events, output = drive(logged_in(), [b"a APPEND INBOX {3+}\r\nabc x {4+}\r\ndefg\r\nb NOOP\r\n"])
     assert events[1:] == [b"abc", CommandAborted(), commands.Noop(b"b")]
     assert output.startswith(b"a BAD ")
 
@@ -302,6 +385,9 @@ CONVERSATION = (
     b"b1 APPEND x {3}\r\nabc oops\r\n"
     b"\r\n"
     b"b2 NOOP\r\n"
+    b"b3 APPEND x (\\Seen) {3+}\r\nabc (\\Draft) ~{2+}\r\nde CATENATE (URL /x TEXT {1+}\r\nf URL /y/;UID=2)\r\n"
+    b"b4 APPEND x CATENATE (URL /x/;UID=1)\r\n"
+    b"b5 APPEND x {1+}\r\na (\\Seen {5+}\r\nb NOO\r\n"
 )
 
 
@@ -317,7 +403,7 @@ def test_any_segmentation_of_the_same_bytes_gives_the_same_events(cuts: list[int
     chunks.append(CONVERSATION[start:])
     chunks = [chunk for chunk in chunks if chunk]
     assert drive(logged_in(), chunks) == whole
-    assert len(whole[0]) == 13
+    assert len(whole[0]) == 28
 
 
 def test_single_octets_give_the_same_events():

@@ -6,9 +6,10 @@ import pytest
 
 from posthouse.message import query
 from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.appending import AppendReader
 from posthouse.protocols.imap.commands import Attribute, Section
 from posthouse.protocols.imap.cursor import BadCommandError, Cursor
-from posthouse.protocols.imap.parser import PARSERS, parse_append, parse_name, parse_tag
+from posthouse.protocols.imap.parser import PARSERS, parse_name, parse_tag
 
 
 def parse(line: bytes) -> commands.Command:
@@ -139,10 +140,11 @@ def test_what_the_grammar_does_not_have_is_refused(line: bytes):
 def test_append_is_read_up_to_its_literal():
     """RFC 3501 §6.3.11."""
     line = b'A003 APPEND saved-messages (\\Seen $New) " 7-Feb-1994 21:52:25 -0800" '
-    cursor = Cursor(line, len(b"A003 APPEND"))
-    event = parse_append(b"A003", cursor, 310)
+    reader = AppendReader(b"A003", b"APPEND")
+    reader.read(Cursor(line, len(b"A003 APPEND")), 310)
     moment = datetime(1994, 2, 7, 21, 52, 25, tzinfo=timezone(timedelta(hours=-8)))
-    assert event == commands.AppendStart(b"A003", "saved-messages", frozenset({"\\Seen", "$New"}), moment, 310)
+    flags = frozenset({"\\Seen", "$New"})
+    assert [*reader.events] == [commands.AppendStart(b"A003", "saved-messages", flags, moment, 310)]
 
 
 def test_fetch_items_keep_their_order_and_come_once():

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from posthouse.protocols.imap.commands import AuthCancelled, Authenticate, AuthResponse
+from posthouse.protocols.imap.commands import Authenticate
+from posthouse.protocols.imap.events import AuthCancelled, AuthResponse
 from posthouse.protocols.imap.render import Completion, bad
 from posthouse.protocols.sasl.steps import Challenge, Success
 from posthouse.servers.imap.commands.login import logged_in, login_failed, not_offered

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from posthouse.protocols.imap.commands import Idle, IdleDone
+from posthouse.protocols.imap.commands import Idle
+from posthouse.protocols.imap.events import IdleDone
 from posthouse.protocols.imap.render import Completion, bad, ok
 
 if TYPE_CHECKING:
