@@ -206,7 +206,7 @@ def discard(files: AccountFiles, folder: Folder, uid: int) -> None:
     with files.index.changing() as database:
         for attempt in range(sync.ATTEMPTS):
             box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
-            if remove(files, database, folder, box, rows(database, box, [uid])):
+            if remove(files, database, folder, box, rows(database, box, [uid]), kept_days=files.undelete_days):
                 return
     raise TryLater(f"{folder.path}: a message is renamed faster than it can be removed")
 
