@@ -6,6 +6,7 @@ what leads nowhere is ``Refused``.
 
 import asyncio
 import ipaddress
+import itertools
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -27,6 +28,11 @@ HOST_LIMIT = 20
 """Most MX hosts that are looked at; who publishes a thousand gets no thousand look-ups."""
 TARGET_LIMIT = 10
 """Most addresses that one attempt tries."""
+
+ADDRESS_LIMIT = 100
+"""Most addresses of one host that are looked at."""
+HOST_SHARE = 6
+"""Most addresses of one host that one attempt tries, of both families: the next host has its turn too."""
 
 T = TypeVar("T")
 _shuffle = random.SystemRandom().shuffle
@@ -108,7 +114,7 @@ async def find_targets(nexthop: NextHop, resolver: Resolver, *, port: int, own: 
     if nexthop.is_literal:
         targets = await _targets(domain, [(0, domain)], resolver, port)
         # Nobody had to be asked that mail goes to this name: who configured it has said so.
-        return [replace(target, is_mx_secure=True) for target in targets][:TARGET_LIMIT]
+        return [replace(target, is_mx_secure=True) for target in _few(targets)]
     hosts, is_mx_secure = await _mail_exchangers(domain, resolver)
     hosts = _before_ourselves(domain, hosts, lambda host: host in own.names)
     targets = await _targets(domain, hosts, resolver, port)
@@ -117,7 +123,7 @@ async def find_targets(nexthop: NextHop, resolver: Resolver, *, port: int, own: 
         raise Refused(Reply(550, "5.4.4", f"The mail hosts of {domain} are at addresses where no mail can go"))
     ranked = [(target.preference, target) for target in real]
     ranked = _before_ourselves(domain, ranked, lambda target: target.address in own.addresses)
-    return [replace(target, is_mx_secure=is_mx_secure) for _, target in ranked[:TARGET_LIMIT]]
+    return [replace(target, is_mx_secure=is_mx_secure) for target in _few([target for _, target in ranked])]
 
 
 async def _mail_exchangers(domain: str, resolver: Resolver) -> tuple[list[tuple[int, str]], bool]:
@@ -152,7 +158,7 @@ async def _targets(domain: str, hosts: Sequence[tuple[int, str]], resolver: Reso
             canonical = addresses.name if isinstance(addresses, Answers) else ""
             targets += [
                 Target(host, address, port, preference, is_secure=is_secure(addresses), canonical=canonical)
-                for address in addresses
+                for address in _mixed(addresses, ADDRESS_LIMIT)
             ]
         elif not isinstance(addresses, ResolverError):
             raise addresses
@@ -161,6 +167,26 @@ async def _targets(domain: str, hosts: Sequence[tuple[int, str]], resolver: Reso
     if doubt is not None:
         raise TryLater(str(doubt), Reply(451, "4.4.3", f"Address look-up for {domain} failed for now"))
     raise Refused(Reply(550, "5.4.4", f"No mail host of {domain} has an address"))
+
+
+def _few(targets: Sequence[Target]) -> list[Target]:
+    """Those that one attempt tries."""
+    tried: list[Target] = []
+    for _, group in itertools.groupby(targets, lambda target: target.host):
+        same = list(group)
+        chosen = set(_mixed([target.address for target in same], HOST_SHARE))
+        tried += [target for target in same if target.address in chosen]
+    return tried[:TARGET_LIMIT]
+
+
+def _mixed(addresses: Sequence[str], limit: int) -> list[str]:
+    """As many of these, IPv6 first, and none of one family for want of the other."""
+    if len(addresses) <= limit:
+        return list(addresses)
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    six = six[: max(limit // 2, limit - len(four))]
+    return six + four[: limit - len(six)]
 
 
 def _before_ourselves(

@@ -21,6 +21,9 @@ from aiodns import DNSResolver, error
 
 from posthouse.runtime.measures import DNS_LOOKUPS, DNS_SECONDS
 
+CHAIN_LIMIT = 20
+"""Most names that an answer's CNAMEs lead through; resolvers follow about a dozen."""
+
 _NO_SUCH_NAME = frozenset({error.ARES_ENOTFOUND, error.ARES_EBADNAME, error.ARES_ENONAME})
 
 
@@ -158,9 +161,9 @@ class DnsResolver:
             raise NoSuchName(f"{name!a} is no host name") from None
         except error.DNSError as failure:
             raise _translated(failure, name, kind) from None
-        records = [record.data for record in answer if record.type == _TYPES[kind]]
+        owner = _chased(name, answer)
+        records = [record.data for record in answer if record.type == _TYPES[kind] and _name(record.name) == owner]
         if not records:
-            _check_chain(name, answer)
             raise NoAnswer(f"{name} has no {kind} record")
         return records
 
@@ -183,20 +186,19 @@ def _translated(failure: error.DNSError, name: str, kind: str) -> ResolverError:
     return ResolverTryLater(f"{kind} of {name}: {text}")
 
 
-def _check_chain(name: str, answer: Sequence[pycares.DNSRecord]) -> None:
-    """A chain of CNAMEs that comes back to itself is somebody's mistake of today, not a missing record."""
+def _chased(name: str, answer: Sequence[pycares.DNSRecord]) -> str:
+    """Where the CNAMEs in the answer lead. A chain without end is a mistake of today, not a missing record."""
     aliases = {
         _name(record.name): _name(record.data.cname)
         for record in answer
         if isinstance(record.data, pycares.CNAMERecordData)
     }
-    alias = _name(name)
-    seen = set[str]()
-    while alias in aliases:
-        if alias in seen:
-            raise ResolverTryLater(f"{name}: its CNAME records form a loop")
-        seen.add(alias)
-        alias = aliases[alias]
+    owner = _name(name)
+    for _ in range(CHAIN_LIMIT):
+        if owner not in aliases:
+            return owner
+        owner = aliases[owner]
+    raise ResolverTryLater(f"{name}: its CNAME records form a loop, or a chain that is too long")
 
 
 def _name(name: str) -> str:

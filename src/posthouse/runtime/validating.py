@@ -21,21 +21,32 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from posthouse.runtime.resolver import Answers, NoAnswer, NoSuchName, ResolverError, ResolverTryLater, Tlsa, counted
+from posthouse.runtime.resolver import (
+    CHAIN_LIMIT,
+    Answers,
+    NoAnswer,
+    NoSuchName,
+    ResolverError,
+    ResolverTryLater,
+    Tlsa,
+    counted,
+)
 
 _PAYLOAD = 1232
 """Largest datagram that is asked for: what gets through everywhere unfragmented."""
+ANSWER_LIMIT = 16_384
+"""Largest answer that is read, some hundred records: the work of reading a larger one is somebody's attack."""
 _TROUBLE = (dns.exception.DNSException, OSError, EOFError)
 
 
 class ValidatingResolver:
-    """Asks validating resolvers, each an address and a port, in their order."""
+    """Asks validating resolvers, each an address and a port; first the one that has answered last."""
 
     def __init__(
         self, servers: Sequence[tuple[str, int]], *, timeout_seconds: float = 10.0, try_seconds: float = 3.0
     ) -> None:
         """``timeout_seconds`` bounds a look-up as a whole, ``try_seconds`` one question to one server."""
-        self._servers = tuple(servers)
+        self._servers = list(servers)
         self._timeout_seconds = timeout_seconds
         self._try_seconds = try_seconds
 
@@ -103,20 +114,62 @@ class ValidatingResolver:
         return _read(response, name, kind)
 
     async def _ask(self, query: dns.message.Message) -> dns.message.Message:
-        """The first answer that is one. Raises ``_TROUBLE``, or what the last server said as ``ResolverTryLater``."""
+        """The first answer that is one. Raises ``_TROUBLE``."""
         trouble: Exception = OSError("no name server")
-        for address, port in self._servers:
-            try:
-                response, _ = await dns.asyncquery.udp_with_fallback(
-                    query, address, self._try_seconds, port, ignore_unexpected=True, ignore_errors=True
-                )
-            except _TROUBLE as failure:
-                trouble = failure
-                continue
-            if response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                return response
-            trouble = OSError(f"{address} says {dns.rcode.to_text(response.rcode())}")
+        waiting = list(self._servers)
+        while waiting:
+            for server in tuple(waiting):
+                try:
+                    response = await self._ask_one(query, server)
+                except dns.exception.Timeout as failure:
+                    # It may have the answer by the next time.
+                    trouble = failure
+                except _TROUBLE as failure:
+                    trouble = failure
+                    waiting.remove(server)
+                else:
+                    self._prefer(server)
+                    return response
         raise trouble
+
+    async def _ask_one(self, query: dns.message.Message, server: tuple[str, int]) -> dns.message.Message:
+        """Raises ``_TROUBLE``."""
+        address, port = server
+        response = await dns.asyncquery.udp(
+            query, address, self._try_seconds, port, ignore_unexpected=True, ignore_errors=True
+        )
+        if response.flags & dns.flags.TC:
+            response = await _ask_over_tcp(query, address, port, self._try_seconds)
+        if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            raise OSError(f"{address} says {dns.rcode.to_text(response.rcode())}")
+        return response
+
+    def _prefer(self, server: tuple[str, int]) -> None:
+        """Whoever does not answer is not waited for every time."""
+        if self._servers[0] != server:
+            self._servers.remove(server)
+            self._servers.insert(0, server)
+
+
+async def _ask_over_tcp(query: dns.message.Message, address: str, port: int, seconds: float) -> dns.message.Message:
+    """RFC 2181 §9: what a datagram is too small for. Raises ``_TROUBLE``."""
+    wire = query.to_wire()
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(len(wire).to_bytes(2, "big") + wire)
+                size = int.from_bytes(await reader.readexactly(2), "big")
+                if size > ANSWER_LIMIT:
+                    raise OSError(f"{address} has an answer of {size} octets")
+                response = dns.message.from_wire(await reader.readexactly(size))
+            finally:
+                writer.transport.abort()
+    except TimeoutError:
+        raise dns.exception.Timeout(timeout=seconds) from None
+    if not query.is_response(response):
+        raise OSError(f"{address} answers another question")
+    return response
 
 
 def _read(response: dns.message.Message, name: str, kind: str) -> Answers[Any]:
@@ -137,14 +190,15 @@ def _read(response: dns.message.Message, name: str, kind: str) -> Answers[Any]:
 
 
 def _chased(response: dns.message.Message) -> dns.name.Name:
-    """Where the CNAMEs in the answer lead. A chain that comes back to itself is somebody's mistake of today."""
+    """Where the CNAMEs in the answer lead. A chain without end is somebody's mistake of today."""
     owner = response.question[0].name
-    for _ in range(len(response.answer) + 1):
+    for _ in range(CHAIN_LIMIT):
         aliases = _records(response, owner, "CNAME")
         if not aliases:
             return owner
         owner = aliases[0].target
-    raise ResolverTryLater(f"{_text(response.question[0].name)}: its CNAME records form a loop")
+    name = _text(response.question[0].name)
+    raise ResolverTryLater(f"{name}: its CNAME records form a loop, or a chain that is too long")
 
 
 def _records(response: dns.message.Message, owner: dns.name.Name, kind: str) -> list[Any]:

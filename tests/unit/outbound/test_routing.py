@@ -109,6 +109,34 @@ def test_the_number_of_tries_is_bounded():
     assert len(targets("d.example", zone)) == 10
 
 
+SIXES = [f"2001:db8::{number:x}" for number in range(1, 1001)]
+FOURS = [f"192.0.2.{number}" for number in range(1, 200)]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        (SIXES + FOURS, SIXES[:3] + FOURS[:3]),
+        (SIXES, SIXES[:6]),
+        (FOURS, FOURS[:6]),
+        (SIXES + FOURS[:1], SIXES[:5] + FOURS[:1]),
+        (SIXES[:1] + FOURS, SIXES[:1] + FOURS[:5]),
+        (SIXES[:3] + FOURS[:3], SIXES[:3] + FOURS[:3]),
+    ],
+)
+def test_a_host_of_a_thousand_addresses_is_tried_at_a_few_of_both_families(addresses, expected):
+    """And leaves the next host its turn."""
+    zone = Zone({"d.example": [(1, "a.example"), (2, "b.example")]}, {"a.example": addresses, "b.example": ["::2"]})
+    assert [address for _, address, _ in targets("d.example", zone)] == [*expected, "::2"]
+    assert [address for _, address, _ in targets("[a.example]", zone)] == expected
+
+
+def test_this_host_is_found_among_many_addresses():
+    zone = Zone({"d.example": [(1, "a.example")]}, {"a.example": SIXES + FOURS})
+    with pytest.raises(Refused):
+        targets("d.example", zone, OwnHost(addresses=frozenset({FOURS[30]})))
+
+
 @pytest.mark.parametrize(
     ("zone", "error", "status"),
     [
