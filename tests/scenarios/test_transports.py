@@ -1,5 +1,6 @@
 """Pipes, files, commands, Unix users and mbox files, by the whole server; as root and not."""
 
+import contextlib
 import mailbox
 import os
 import pwd
@@ -8,6 +9,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +20,8 @@ IS_ROOT = os.geteuid() == 0
 OTHER = "games" if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
 SERVING = 'user = "nobody"\n' if IS_ROOT else ""
 SENDER = "you@example.org"
+SLEEP = f"1000.{os.getpid()}"
+"""What tells our own from others' in the list of processes."""
 PIPES = """
 [transports.keep]
 argv = ["/bin/sh", "-c", "cat > {place}/kept; id -un > {place}/who; echo \\"$$0|$$*\\" > {place}/arguments",
@@ -34,6 +38,19 @@ user = "{other}"
 argv = ["/bin/sh", "-c", "sleep 1000"]
 user = "{other}"
 timeout_seconds = 1
+
+[transports.breeds]
+argv = ["/bin/sh", "-c", "trap '' TERM; setsid sleep {sleep} & setsid sh -c 'sleep {sleep} & sleep {sleep}' & wait"]
+user = "{other}"
+timeout_seconds = 2
+
+[transports.leaves]
+argv = ["/bin/sh", "-c", "cat > /dev/null; sleep 20 & exit 0"]
+user = "{other}"
+
+[transports.floods]
+argv = ["/bin/sh", "-c", "head -c 1000000000 /dev/zero; echo; echo that was all; exit 69"]
+user = "{other}"
 
 [transports.refuses]
 argv = ["/bin/sh", "-c", "echo first; echo nobody of that name; exit 67"]
@@ -55,6 +72,7 @@ ALIASES = {
     "three": '{place}/box, "|cat > {place}/command; echo $EXTENSION $RECIPIENT > {place}/said", {place}/maildir/',
     "once": '"|echo x >> {place}/times", "|test -e {place}/mended || exit 75"',
     "list": "{place}/listed",
+    "locked": "{place}/locked/box",
     "owner-list": "olga@example.test",
 }
 
@@ -74,7 +92,7 @@ def _house(path):
     running = RunningServer(
         path,
         SERVING
-        + PIPES.format(place=place, other=OTHER)
+        + PIPES.format(place=place, other=OTHER, sleep=SLEEP)
         + f'[local]\nrun_as = "{OTHER}"\n[queue]\nminimum_wait_seconds = 1\nmaximum_wait_seconds = 1\n',
         workers=1,
     )
@@ -84,8 +102,7 @@ def _house(path):
     running.add_account("mbox@example.test")
     with closing(sqlite3.connect(running.data / "posthouse.db")) as database, database:
         database.execute("UPDATE users SET maildir = 'example.test/old/box' WHERE email = 'mbox@example.test'")
-        pipes = ("keep", "gone", "hangs", "refuses", "options", "as-nobody-there", "as-somebody-else")
-        for name in pipes:
+        for name in tomllib.loads(PIPES)["transports"]:
             database.execute(
                 "INSERT INTO transport (domain, destination) VALUES (?, ?)", (f"{name}.test", f"{name}:hop")
             )
@@ -136,6 +153,8 @@ def test_a_pipe_gets_message_and_arguments_as_its_user_and_no_shell_sees_them(ho
     [
         ("gone", "deferred", "451 4.3.5 The transport gone failed (exit code 78): /no/such/program cannot be run"),
         ("hangs", "deferred", "451 4.3.0 The transport hangs took too long"),
+        ("floods", "failed", "550 5.3.0 The transport floods failed (exit code 69): that was all"),
+        ("leaves", "delivered", "250 2.0.0 Delivered to the transport leaves"),
         ("refuses", "failed", "550 5.1.1 The transport refuses failed (exit code 67): nobody of that name"),
         ("as-nobody-there", "deferred", "451 4.3.5 Local delivery is not possible at the moment"),
     ],
@@ -143,6 +162,35 @@ def test_a_pipe_gets_message_and_arguments_as_its_user_and_no_shell_sees_them(ho
 def test_a_pipe_that_fails_is_tried_again_or_given_up(house, domain, event, reply):
     send(house, f"x@{domain}.test")
     assert house.wait_for(event, recipient=f"x@{domain}.test")["reply"].startswith(reply)
+
+
+def test_what_a_pipe_has_started_does_not_outlive_it(house):
+    """Whatever it forks and however that hides: in sessions of its own, and deaf to SIGTERM."""
+    send(house, "again@breeds.test")
+    wait(lambda: running(SLEEP))
+    told = house.wait_for("deferred", recipient="again@breeds.test")
+    assert told["reply"].startswith("451 4.3.0 The transport breeds took too long")
+    wait(lambda: not running(SLEEP))
+
+
+def running(argument):
+    """Whether some process has been given that."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += process.read_bytes().split(b"\0")
+    return argument.encode() in found
+
+
+def test_a_file_that_may_not_be_written_gets_the_message_once_it_may(house):
+    locked = house.place / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    send(house, "locked@mail.example.test")
+    house.wait_for("deferred", recipient="locked@mail.example.test")
+    locked.chmod(0o777)
+    house.wait_for("delivered", recipient="locked@mail.example.test")
+    assert (locked / "box").read_bytes().count(b"\n>From here\n\n") == 1
 
 
 def test_an_address_is_never_an_option(house):
