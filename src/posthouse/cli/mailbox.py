@@ -19,7 +19,7 @@ from typing import Annotated, BinaryIO, TypeVar
 
 import typer
 
-from posthouse.base.errors import Refused, Reply
+from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.cli import terminal
 from posthouse.cli.terminal import Json, actor, printable, with_directory
 from posthouse.config.settings import Settings
@@ -27,9 +27,9 @@ from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
 from posthouse.runtime import privileges
 from posthouse.services import accounts, mailsources
-from posthouse.store import expunged, filename, folders, quota, upkeep
-from posthouse.store.accountfiles import AccountFiles, is_mailbox
-from posthouse.store.layout import INBOX, SEPARATOR, account_path, canonical_name
+from posthouse.store import expunged, filename, folders, mboxformat, quota, upkeep
+from posthouse.store.accountfiles import AccountFiles, is_mailbox, open_account
+from posthouse.store.layout import INBOX, SEPARATOR, canonical_name
 
 T = TypeVar("T")
 
@@ -209,10 +209,7 @@ def _one(address: str, *, make: bool = False) -> Iterator[AccountFiles]:
             files.attempt(lambda: None)
         if not is_mailbox(files.path):
             raise Refused(NO_MAILBOX, f"{account.email} has no mailbox yet: {files.path}")
-        try:
-            yield files
-        finally:
-            files.index.close()
+        yield files
 
 
 def _several(addresses: list[str] | None, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
@@ -223,7 +220,6 @@ def _several(addresses: list[str] | None, every: bool) -> Iterator[tuple[Account
             yield account, files
         elif not every:
             raise Refused(NO_MAILBOX, f"{account.email} has no mailbox yet: {files.path}")
-        files.index.close()
 
 
 def _opened(addresses: list[str], *, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
@@ -243,11 +239,25 @@ def _opened(addresses: list[str], *, every: bool) -> Iterator[tuple[Account, Acc
     if settings.user and os.geteuid() == 0:
         privileges.drop(_identity(settings))
     for account in chosen:
-        if every and not account.maildir.endswith("/"):
-            continue
-        path = account_path(settings.path(settings.mail.root), account.maildir)
         host = filename.host_part(settings.hostname)
-        yield account, AccountFiles(path, host, None, settings.mail.undelete_days)
+        root = settings.path(settings.mail.root)
+        files = open_account(root, account.maildir, host, None, settings.mail.undelete_days)
+        try:
+            _show_mbox(files)
+            yield account, files
+            _show_mbox(files)
+        except TryLater as error:
+            if not every:
+                raise
+            print(printable(f"{account.email}: {error.reason}"), file=sys.stderr)
+        finally:
+            files.index.close()
+
+
+def _show_mbox(files: AccountFiles) -> None:
+    """An mbox file and the Maildir that shows it get what was changed in the other."""
+    if files.mbox and (os.path.lexists(files.mbox) or is_mailbox(files.path)):
+        files.attempt(lambda: None)
 
 
 def _identity(settings: Settings) -> privileges.Identity:
@@ -273,7 +283,7 @@ def _letters(files: AccountFiles, names: list[str]) -> Iterator[tuple[upkeep.Let
 def _export_mbox(letters: Iterator[tuple[upkeep.Letter, bytes]], file: BinaryIO) -> int:
     count = 0
     for letter, data in letters:
-        file.writelines(mailsources.as_mbox(data, letter.flags, letter.date))
+        file.write(mboxformat.rendered(data, letter.flags, letter.date))
         count += 1
     return count
 

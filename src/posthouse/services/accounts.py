@@ -23,6 +23,7 @@ from posthouse.message.address import split
 from posthouse.services import access, aliases, quotas
 from posthouse.services.changes import NotChanged, address_key, check_hosted, domain_key, make, pages, plain_text
 from posthouse.services.passwords import new_secrets
+from posthouse.store.layout import MIRROR_SUFFIX
 
 if TYPE_CHECKING:
     from posthouse.directory.tables import Tables
@@ -278,6 +279,10 @@ def mail_path(settings: Settings, account: Account) -> tuple[str, bool]:
 def _delete(path: str) -> None:
     if os.path.isdir(path):
         shutil.rmtree(path)
+        return
+    for mbox in filter(os.path.isfile, (path, f"{path}.lock")):
+        os.unlink(mbox)
+    shutil.rmtree(path + MIRROR_SUFFIX, ignore_errors=True)
 
 
 async def existing(tables: "Tables", key: str) -> Account:

@@ -111,7 +111,7 @@ KINDS = {
         ),
         (
             "mbox",
-            "maildirs don't end in '/': that is an mbox file, which is not supported",
+            "maildirs don't end in '/': those are mbox files",
             "if they are Maildirs, add the slash: UPDATE … SET maildir = CONCAT(maildir, '/')",
         ),
         (

@@ -13,28 +13,16 @@ import zlib
 from calendar import timegm
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import IO, BinaryIO
 
-from posthouse.message.mboxlines import from_line, quoted, with_lf
-from posthouse.store import filename
+from posthouse.store import filename, mboxformat
 from posthouse.store.keywords import Keywords
 from posthouse.store.layout import INBOX, SEPARATOR, Folder, name_of
 
 LARGEST_BYTES = 256 * 1024 * 1024
 LARGEST_RATIO = 200  # deflate makes 1,032 to one of zeros; mail hardly ever gives 20
 _SMALL_BYTES = 1024 * 1024  # so much may be packed as it likes
-_LINE_BYTES = 65_536
-_from = re.compile(rb"From \S.*?(\w{3} +\d{1,2} \d{2}:\d{2}(?::\d{2})?(?: [A-Z]{3,4})? \d{4})").match
-_quoted_from = re.compile(rb"^>(>*From )", re.MULTILINE)
-_own_fields = re.compile(
-    rb"^(?:Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase):.*\n(?:[ \t].*\n)*", re.MULTILINE | re.IGNORECASE
-)
-_status = re.compile(rb"^(?:X-)?Status:[ \t]*([A-Za-z]*)", re.MULTILINE | re.IGNORECASE)
-_keywords = re.compile(rb"^X-Keywords:[ \t]*(.*)", re.MULTILINE | re.IGNORECASE)
 _eml = re.compile(r"(?:.*?(?:,([DFRST]*))?)\.eml", re.IGNORECASE).fullmatch
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-LETTERS = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "T": "\\Draft", "D": "\\Deleted"}
 _MAILDIR = {"S": "\\Seen", "R": "\\Answered", "F": "\\Flagged", "D": "\\Draft", "T": "\\Deleted"}
 
 
@@ -143,66 +131,15 @@ def _archive(file: BinaryIO, path: str, mailbox: str) -> Iterator[Arrival]:
 
 
 def _mbox(file: IO[bytes], origin: str, mailbox: str) -> Iterator[Arrival]:
-    """Messages that begin with a ``From `` line with a date at the beginning or behind a blank line (mboxrd)."""
-    data = bytearray()
-    size = number = 0
-    date: float | None = None
-    is_blank = True
-    while line := file.readline(_LINE_BYTES):
-        found = _from(line) if is_blank else None
-        if found:
-            if date is not None:
-                yield _from_mbox(data, size, f"{origin}, message {number}", mailbox, date)
-            data, size, number, date = bytearray(), 0, number + 1, _time(found[1])
-        elif date is None and line.strip():
-            yield Arrival(origin, mailbox, problem="is no mbox file: it does not begin with a 'From ' line")
-            return
-        else:
-            size += len(line)
-            if size <= LARGEST_BYTES:
-                data += line
-        is_blank = line in (b"\n", b"\r\n")
-    if date is not None:
-        yield _from_mbox(data, size, f"{origin}, message {number}", mailbox, date)
-
-
-def _from_mbox(data: bytearray, size: int, origin: str, mailbox: str, date: float) -> Arrival:
-    if size > LARGEST_BYTES:
-        return Arrival(origin, mailbox, problem=f"is longer than {LARGEST_BYTES} octets")
-    text = b"".join(with_lf([bytes(data)]))
-    if text == b"\n" or text.endswith(b"\n\n"):
-        text = text[:-1]  # what stands between messages
-    head, end, body = text.partition(b"\n\n")
-    head += b"\n"
-    flags = {LETTERS[letter] for found in _status.findall(head) for letter in found.decode() if letter in LETTERS}
-    for found in _keywords.findall(head):
-        flags.update(found.decode("utf-8", "replace").split())
-    text = _own_fields.sub(b"", head) + end[1:] + body
-    return Arrival(origin, mailbox, _quoted_from.sub(rb"\1", text), frozenset(flags), date)
-
-
-def _time(text: bytes) -> float:
-    """Of asctime(3)'s form, with or without seconds and time zone, which is taken for UTC; 0 where it is none."""
-    month, day, clock, *_, year = text.decode("ascii", "replace").split()
-    hour, minute, second = [*map(int, clock.split(":")), 0][:3]
     try:
-        return datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC).timestamp()
-    except ValueError:
-        return 0.0
-
-
-def as_mbox(data: bytes, flags: frozenset[str], date: float) -> Iterator[bytes]:
-    """A message as it stands in an mbox file, flags in the fields that mail programs use for them."""
-    yield from_line("", datetime.fromtimestamp(date, UTC))
-    head, end, body = b"".join(with_lf([data])).partition(b"\n\n")
-    named = {name: letter for letter, name in LETTERS.items()}
-    status = "".join(sorted(named[flag] for flag in flags if flag in named))
-    keywords = " ".join(sorted(flag for flag in flags if not flag.startswith("\\")))
-    fields = f"\nStatus: {'R' if 'R' in status else ''}O\nX-Status: {status.replace('R', '')}"
-    fields += f"\nX-Keywords: {keywords}" if keywords else ""
-    text = head + fields.encode() + (end or b"\n\n") + body
-    yield from quoted([text])
-    yield b"\n" if text.endswith(b"\n") else b"\n\n"
+        for number, (_, raw) in enumerate(mboxformat.segments(file, LARGEST_BYTES), 1):
+            where = f"{origin}, message {number}"
+            if raw is None:
+                yield Arrival(where, mailbox, problem=f"is longer than {LARGEST_BYTES} octets")
+            elif not (message := mboxformat.parsed(raw)).is_internal:
+                yield Arrival(where, mailbox, message.data, message.flags, message.date)
+    except mboxformat.NoMbox:
+        yield Arrival(origin, mailbox, problem="is no mbox file: it does not begin with a 'From ' line")
 
 
 def eml_name(uid: int, flags: frozenset[str]) -> str:

@@ -6,22 +6,38 @@ import stat
 from collections.abc import Callable
 from typing import TypeVar
 
+from posthouse.base.errors import TryLater
 from posthouse.journal.journal import Journal
+from posthouse.store import mirror
 from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.index import Index
 from posthouse.store.keywords import Keywords
-from posthouse.store.layout import INBOX, Folder, canonical_name, find_folder, make_folder
+from posthouse.store.layout import (
+    INBOX,
+    MIRROR_SUFFIX,
+    Folder,
+    account_path,
+    canonical_name,
+    find_folder,
+    make_folder,
+)
 
 T = TypeVar("T")
 
 
 class AccountFiles:
-    """Everything here may block: it runs in store threads. Without a journal nothing can be appended."""
+    """Everything here may block: it runs in store threads. Without a journal nothing can be appended.
 
-    __slots__ = ("__weakref__", "_keywords", "host", "index", "journal", "path", "undelete_days")
+    ``mbox`` is the file that INBOX shows, if any.
+    """
 
-    def __init__(self, path: str, host: str, journal: Journal | None, undelete_days: int = 0) -> None:
+    __slots__ = ("__weakref__", "_keywords", "host", "index", "journal", "mbox", "path", "undelete_days")
+
+    def __init__(
+        self, path: str, host: str, journal: Journal | None, undelete_days: int = 0, *, mbox: str = ""
+    ) -> None:
         self.path = path
+        self.mbox = mbox
         self.host = host
         self.journal = journal
         self.undelete_days = undelete_days
@@ -30,7 +46,8 @@ class AccountFiles:
 
     def folder(self, name: str) -> Folder:
         """Where the mailbox is, or would be. Raises BadMailboxName."""
-        return find_folder(self.path, canonical_name(name))
+        folder = find_folder(self.path, canonical_name(name))
+        return folder if folder.name else Folder(folder.path, "", self.mbox)
 
     def existing(self, name: str) -> Folder:
         """A mailbox that is there. Raises NoSuchMailbox."""
@@ -57,11 +74,42 @@ class AccountFiles:
         if not is_mailbox(self.path):
             make_folder(Folder(self.path, ""))
         try:
-            return work()
+            return self._mirrored(work)
         except (sqlite3.Error, TypeError, ValueError) as error:
             if not self.index.discard_if_damaged(error):
                 raise
+            return self._mirrored(work)
+
+    def _mirrored(self, work: Callable[[], T]) -> T:
+        """``work``, and what others did before and it has done is in the Maildir and the mbox file."""
+        if not self.mbox:
             return work()
+        self._exchange()
+        done = work()
+        self._exchange()
+        return done
+
+    def _exchange(self) -> None:
+        inbox = self.folder(INBOX)
+        try:
+            if not mirror.is_same(inbox, self.mbox):
+                with self.index.changing():
+                    mirror.exchange(inbox, self.mbox, self.keywords(inbox), self.host)
+        except FileNotFoundError as error:
+            raise TryLater(f"{self.mbox}: {error}") from error
+
+
+def open_account(
+    mail_root: str, maildir: str, host: str, journal: Journal | None, undelete_days: int = 0
+) -> AccountFiles:
+    """The account with this ``maildir``: an mbox file, shown by a Maildir beside it, where it doesn't end in ``/``.
+
+    Raises TryLater where it is not below the mail root.
+    """
+    if maildir.endswith("/"):
+        return AccountFiles(account_path(mail_root, maildir), host, journal, undelete_days)
+    path = account_path(mail_root, f"{maildir}{MIRROR_SUFFIX}/")
+    return AccountFiles(path, host, journal, undelete_days, mbox=account_path(mail_root, f"{maildir}/"))
 
 
 def is_mailbox(path: str) -> bool:

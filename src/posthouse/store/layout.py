@@ -10,6 +10,7 @@ Invariants:
 
 import os
 import re
+import zlib
 from dataclasses import dataclass
 
 from posthouse.base.errors import TryLater
@@ -19,6 +20,7 @@ from posthouse.store.errors import BadMailboxName
 
 INBOX = "INBOX"
 SEPARATOR = "."
+MIRROR_SUFFIX = ":posthouse"  # of the Maildir that shows an mbox file; no address becomes such a name
 LONGEST_FOLDER = 240  # octets; file systems take 255
 _forbidden = re.compile("[/\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
@@ -74,7 +76,7 @@ def find_folder(account: str, name: str) -> "Folder":
 def account_path(mail_root: str, maildir: str) -> str:
     """The account's directory, absolute. Raises TryLater where ``maildir`` is not a Maildir below the root."""
     if not maildir.endswith("/"):
-        raise TryLater(f"maildir {maildir!r} does not end in '/': mbox files are not supported")
+        raise TryLater(f"maildir {maildir!r} does not end in '/'")
     parts = maildir.rstrip("/").split("/")
     if "\0" in maildir or any(part in ("", ".", "..") for part in parts):
         raise TryLater(f"maildir {maildir!r} is not a path below the mail root")
@@ -96,10 +98,16 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One mailbox's directory; ``name`` is relative to the account's."""
+    """One mailbox's directory; ``name`` is relative to the account's. ``mbox`` is the file that it shows, if any."""
 
     path: str
     name: str
+    mbox: str = ""
+
+    @property
+    def watched(self) -> list[str]:
+        """Directories in which something changes when the mailbox does."""
+        return [f"{self.path}/new", f"{self.path}/cur", *([os.path.dirname(self.mbox)] if self.mbox else [])]
 
     @property
     def tmp(self) -> str:
@@ -122,12 +130,22 @@ class Folder:
             listed = (uidlist.st_mtime_ns, uidlist.st_ino, uidlist.st_size)
         except FileNotFoundError:
             listed = (0, 0, 0)
-        return Stamp((new.st_mtime_ns, new.st_ino), (cur.st_mtime_ns, cur.st_ino), listed)
+        inode = new.st_ino + (_number(self.mbox) << 64 if self.mbox else 0)
+        return Stamp((new.st_mtime_ns, inode), (cur.st_mtime_ns, cur.st_ino), listed)
 
     def names(self, place: str) -> list[str]:
         """The messages in ``new`` or ``cur``, each as ``place/name``."""
         prefix = place + "/"
         return [prefix + name for name in os.listdir(f"{self.path}/{place}") if filename.is_message(name)]
+
+
+def _number(path: str) -> int:
+    """Another one when the file is another, or has changed."""
+    try:
+        state = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return zlib.crc32(f"{state.st_mtime_ns} {state.st_ino} {state.st_size}".encode())
 
 
 def make_folder(folder: Folder) -> None:

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from posthouse.base.errors import TryLater
 from posthouse.store import filename
@@ -20,6 +21,8 @@ from posthouse.store.dotlock import Dotlock
 from posthouse.store.layout import Folder, make_folder, sync_directory
 
 LOCK_SECONDS = 30.0
+_STALE_SECONDS = 300.0  # of what other programs left, liblockfile's
+_BLOCK_BYTES = 1024 * 1024
 _NO_DOTLOCK = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -29,18 +32,83 @@ def append(path: str, chunks: Iterable[bytes], *, lock_seconds: float = LOCK_SEC
     Raises ``OSError``, and ``TryLater`` where the file is locked for longer than ``lock_seconds`` or is none to be
     written to. What had been written by then is cut off again.
     """
-    with _dotlock(path, lock_seconds):
-        is_new = not os.path.lexists(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        handle = os.open(path, flags, 0o600)
-        try:
-            _check(path, handle)
-            _lock(path, handle, lock_seconds)
-            _write(handle, chunks)
-        finally:
-            os.close(handle)
+    with locked(path, lock_seconds) as file:
+        _write(file.fileno(), chunks)
+
+
+@contextlib.contextmanager
+def locked(path: str, lock_seconds: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
+    """The file, which is made if need be, while nobody else has it. Raises ``OSError``, ``TryLater``.
+
+    Of the two locks none is held while the other is waited for: some programs take them in the other order.
+    """
+    gives_up = time.monotonic() + lock_seconds
+    while True:
+        with _dotlock(path, max(0.0, gives_up - time.monotonic())), _opened(path) as file:
+            if _lock(path, file.fileno()):
+                yield file
+                return
+        if time.monotonic() > gives_up:
+            raise TryLater(f"{path} is locked by another program")
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    is_new = not os.path.lexists(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "rb") as file:
+        _check(path, file.fileno())
         if is_new:
             sync_directory(os.path.dirname(path))
+        yield file
+
+
+def extend(file: BinaryIO, segments: Iterable[bytes]) -> os.stat_result:
+    """Put segments, of ``mboxformat``, at the end of a ``locked`` file, all or none; its state afterwards."""
+    _write(file.fileno(), _without_last_line(segments))
+    return os.fstat(file.fileno())
+
+
+def _without_last_line(segments: Iterable[bytes]) -> Iterator[bytes]:
+    """The blank line at the end is written by whoever writes the end."""
+    held = b""
+    for segment in segments:
+        yield held
+        held = segment
+    yield held[:-1]
+
+
+def rewrite(file: BinaryIO, temporary: str, chunks: Iterable[bytes]) -> os.stat_result:
+    """Make this the content of a ``locked`` file, of which ``chunks`` may be parts; its state afterwards.
+
+    In its place: a program that has the file open and waits for its lock would write to one that is gone. A crash
+    may leave it half done.
+    """
+    handle = file.fileno()
+    before = os.fstat(handle).st_size
+    with open(
+        os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b"
+    ) as new:
+        os.unlink(temporary)
+        new.writelines(chunks)
+        size = new.tell()
+        try:
+            if size > before:
+                os.posix_fallocate(handle, before, size - before)  # a full disk is known before anything is changed
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+        new.seek(0)
+        at = 0
+        while block := new.read(_BLOCK_BYTES):
+            if os.pread(handle, len(block), at) != block:
+                os.lseek(handle, at, os.SEEK_SET)
+                _write_all(handle, block)
+            at += len(block)
+        os.ftruncate(handle, size)
+        os.fsync(handle)
+    return os.fstat(handle)
 
 
 def size_bytes(path: str) -> int:
@@ -75,7 +143,7 @@ def _dotlock(path: str, seconds: float) -> Iterator[None]:
     """With ``path.lock``, but where the directory is not ours to write in: as in /var/mail."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(Dotlock(path, seconds))
+            stack.enter_context(Dotlock(path, seconds, stale_seconds=_STALE_SECONDS))
         except OSError as error:
             if error.errno not in _NO_DOTLOCK:
                 raise
@@ -90,23 +158,22 @@ def _check(path: str, handle: int) -> None:
         raise TryLater(f"{path} has {state.st_nlink} names: a message could end up in somebody else's file")
 
 
-def _lock(path: str, handle: int, seconds: float) -> None:
-    gives_up = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            if time.monotonic() > gives_up:
-                raise TryLater(f"{path} is locked by another program") from None
-            time.sleep(0.05)
-        else:
-            return
+def _lock(path: str, handle: int) -> bool:
+    """Whether it is ours now, and still the file of that name."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
 
 
 def _write(handle: int, chunks: Iterable[bytes]) -> None:
     before = os.fstat(handle).st_size
+    os.lseek(handle, 0, os.SEEK_END)
     try:
         # What a crash has left without its end does not swallow this one.
         end = os.pread(handle, 2, max(0, before - 2))

@@ -15,7 +15,7 @@ from posthouse.journal.journal import Journal, Put
 from posthouse.runtime.watch import Watch
 from posthouse.store import filename
 from posthouse.store.account import AccountStore
-from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.accountfiles import AccountFiles, open_account
 from posthouse.store.delivery import form_of
 from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, find_folder, make_folder
 from posthouse.store.mbox import size_bytes
@@ -77,11 +77,10 @@ class Store:
             del self._known[key]
 
     def account(self, maildir: str, *, quota: str = "") -> AccountStore:
-        """Raises TryLater where ``maildir`` is no Maildir below the mail root."""
+        """Raises TryLater where ``maildir`` is not below the mail root."""
         files = self._accounts.get(maildir)
         if files is None:
-            path = account_path(self._root, maildir)
-            files = AccountFiles(path, self._host, self._journal, self._undelete_days)
+            files = open_account(self._root, maildir, self._host, self._journal, self._undelete_days)
             self._accounts[maildir] = files
         self._used[maildir] = files
         self._used.move_to_end(maildir)

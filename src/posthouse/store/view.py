@@ -253,9 +253,9 @@ class View:
             self._timer = None
         self._callback = callback
         if callback is not None and self._threads.watch is not None:
-            for place in ("new", "cur"):
+            for directory in self._folder.watched:
                 try:
-                    subscription = self._threads.watch.subscribe(f"{self._folder.path}/{place}", callback)
+                    subscription = self._threads.watch.subscribe(directory, callback)
                 except OSError:  # no watches left: the session finds out when its client next asks
                     continue
                 self._subscriptions.append(subscription)

@@ -163,6 +163,12 @@ def test_mail_is_deleted_only_when_asked_for_and_only_below_the_mail_root(house,
     assert os.path.isdir(os.path.join(kept.path, "new"))
     gone = house.run(accounts.remove(house.directory, house.settings, "eve@a.test", delete_mail=True, actor=ROOT))
     assert not os.path.exists(gone.path)
+    house.add("max@a.test")
+    house.directory.database.connection.execute("UPDATE users SET maildir = 'a.test/max' WHERE email = 'max@a.test'")
+    os.makedirs(tmp_path / "mail/a.test/max:posthouse/cur")
+    (tmp_path / "mail/a.test/max").touch()
+    house.run(accounts.remove(house.directory, house.settings, "max@a.test", delete_mail=True, actor=ROOT))
+    assert sorted(os.listdir(tmp_path / "mail/a.test")) == ["bob", "mal"]
     for maildir in ("../", "", "/", "a.test/../../"):
         house.directory.database.connection.execute(
             "UPDATE users SET maildir = ? WHERE email = 'mal@a.test'", (maildir,)

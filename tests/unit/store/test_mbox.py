@@ -3,8 +3,10 @@
 import fcntl
 import mailbox
 import os
+import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -81,3 +83,103 @@ def test_nothing_but_a_regular_file_of_one_name_is_written_to(tmp_path, kind):
     with pytest.raises((OSError, TryLater)):
         mbox.append(str(path), iter(ONE))
     assert other.read_text() == "theirs"
+
+
+SAVER = """
+import fcntl, os, sys
+path = sys.argv[1]
+file = open(path, "rb+")
+if sys.argv[2] == "first":
+    fcntl.lockf(file, fcntl.LOCK_EX)
+print("open", flush=True)
+sys.stdin.readline()
+fcntl.lockf(file, fcntl.LOCK_EX)
+while True:
+    try:
+        os.close(os.open(path + ".lock", os.O_CREAT | os.O_EXCL, 0o600))
+        break
+    except FileExistsError:
+        pass
+file.seek(0, 2)
+file.write(b"\\nFrom x@y  Sun Nov 22 01:02:03 2026\\nSubject: saved\\n\\n")
+file.flush()
+os.unlink(path + ".lock")
+"""
+
+
+@pytest.fixture
+def saver(tmp_path):
+    """A mail program that puts a message into the file: it takes fcntl's lock and then, holding it, FILE.lock."""
+    running = []
+
+    def start(when):
+        command = [sys.executable, "-c", SAVER, str(tmp_path / "box"), when]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        running.append(process)
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def subjects(path):
+    read = mailbox.mbox(path)
+    found = [message["Subject"] for message in read]
+    read.close()
+    return found
+
+
+def test_a_program_that_has_the_file_open_while_it_is_rewritten_loses_nothing(tmp_path, saver):
+    path = tmp_path / "box"
+    for _ in range(3):
+        mbox.append(str(path), iter(ONE))
+    with mbox.locked(str(path)) as file:
+        process = saver("later")
+        process.stdin.write(b"\n")
+        mbox.rewrite(file, str(tmp_path / "new"), [b"".join(ONE)])
+    assert process.wait(30) == 0
+    assert subjects(path) == ["one", "saved"]
+    assert os.listdir(tmp_path) == ["box"]
+
+
+def test_a_program_that_takes_the_locks_in_the_other_order_is_not_in_our_way_nor_we_in_its(tmp_path, saver):
+    path = tmp_path / "box"
+    mbox.append(str(path), iter(ONE))
+    process = saver("first")
+    process.stdin.write(b"\n")
+    mbox.append(str(path), iter(ONE))
+    assert process.wait(30) == 0
+    assert sorted(subjects(path)) == ["one", "one", "saved"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0])
+def test_an_empty_lock_file_is_another_programs_for_five_minutes(tmp_path, mode):
+    """Postfix and Python lock with empty files, Postfix's without any rights."""
+    path, lock = tmp_path / "box", tmp_path / "box.lock"
+    lock.touch()
+    lock.chmod(mode)
+    minutes_ago = time.time() - 240
+    os.utime(lock, (minutes_ago, minutes_ago))
+    with pytest.raises(TryLater, match="held by another program"):
+        mbox.append(str(path), iter(ONE), lock_seconds=0.1)
+    os.utime(lock, (minutes_ago - 120, minutes_ago - 120))
+    mbox.append(str(path), iter(ONE))
+    assert subjects(path) == ["one"]
+
+
+def test_a_disk_that_is_full_leaves_a_file_that_would_grow_as_it_was(tmp_path):
+    path = tmp_path / "box"
+    mbox.append(str(path), iter(ONE))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with mbox.locked(str(path)) as file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+            with pytest.raises(OSError, match="large"):
+                mbox.rewrite(file, str(tmp_path / "new"), [b"x" * 100_000])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
