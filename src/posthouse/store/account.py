@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from posthouse.base.errors import TryLater
-from posthouse.store import changes, folders, looking, quota
+from posthouse.store import changes, folders, looking, metadata, quota
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
@@ -73,6 +73,17 @@ class AccountStore:
     async def quota(self) -> Quota | None:
         """None where there is no limit."""
         return await self._run(_quota, self._limit)
+
+    async def metadata(self, name: str, user: str = "") -> dict[str, bytes]:
+        """The annotations of a mailbox, or of the account where ``name`` is empty: the shared and the user's own.
+
+        ``user`` is empty for who owns the account. Raises NoSuchMailbox.
+        """
+        return await self._run(metadata.read, name, user)
+
+    async def set_metadata(self, name: str, values: Sequence[tuple[str, bytes | None]], user: str = "") -> None:
+        """All or none; None takes away. Raises NoSuchMailbox, TooLongMetadata, TooMuchMetadata."""
+        await self._run(metadata.change, name, user, values)
 
     async def lock_maildrop(self) -> MaildropLock:
         """The maildrop for one POP3 session, until ``close()``. Raises InUse."""

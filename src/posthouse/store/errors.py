@@ -35,6 +35,20 @@ class OverQuota(Refused):
         super().__init__(Reply(552, "5.2.2", "Mailbox is full"), reason)
 
 
+class TooLongMetadata(Refused):
+    """An annotation's value is longer than they may be (RFC 5464 §4.3)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Reply(552, "5.3.4", "This value is too long"), f"metadata {name!r}: too long")
+
+
+class TooMuchMetadata(Refused):
+    """A mailbox has as many annotations as it may have (RFC 5464 §4.3)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(Reply(552, "5.3.4", "Too many annotations"), f"{path}: too many annotations")
+
+
 class ReadOnly(Refused):
     """The view was opened without the right to change anything."""
 

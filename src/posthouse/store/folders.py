@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from posthouse.protocols.imap import mutf7
-from posthouse.store import courier, expunged, filename, sync
+from posthouse.store import courier, expunged, filename, metadata, sync
 from posthouse.store.accountfiles import AccountFiles, is_inbox, is_mailbox
 from posthouse.store.changes import rows
 from posthouse.store.copying import copy
@@ -122,6 +122,7 @@ def rename(files: AccountFiles, old: str, new: str) -> None:
     if old == INBOX:
         create(files, new)
         _move_everything(files, new)
+        metadata.copy(files, old, new)
         return
     if new.startswith(old + SEPARATOR):
         raise BadMailboxName(new, "A mailbox cannot become its own child")

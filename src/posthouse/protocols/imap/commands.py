@@ -128,7 +128,7 @@ class List(Command):
     """LIST and LSUB (RFC 3501 §6.3.8, §6.3.9).
 
     Extended (RFC 5258): ``selection`` and ``returns`` are options in upper case, ``status`` the items of RETURN
-    (STATUS (…)).
+    (STATUS (…)), ``metadata`` the entries of RETURN (METADATA (…)).
     """
 
     reference: str
@@ -138,6 +138,7 @@ class List(Command):
     selection: frozenset[bytes] = frozenset()
     returns: frozenset[bytes] = frozenset()
     status: tuple[bytes, ...] = ()
+    metadata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

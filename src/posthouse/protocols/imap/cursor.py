@@ -104,21 +104,23 @@ class Cursor:
         """An atom in upper case."""
         return self.atom().upper()
 
-    def string(self) -> bytes:
-        """A quoted string or a literal."""
+    def string(self, *, binary: bool = False) -> bytes:
+        """A quoted string or a literal; one with NUL, or ``~{…}`` (RFC 3516 §7), only where it may be ``binary``."""
         data, position = self.data, self.position
         match = _quoted(data, position)
         if match is not None:
             self.position = match.end()
             value = match.group(1)
             return _unescape(rb"\1", value) if b"\\" in value else value
+        if binary and data.startswith(b"~", position):
+            position += 1
         match = _literal(data, position)
         if match is None:
             raise syntax_error("Expected a string")
         start = match.end()
         self.position = start + int(match.group(1))
         value = data[start : self.position]
-        if len(value) < self.position - start or b"\0" in value:
+        if len(value) < self.position - start or (b"\0" in value and not binary):
             raise syntax_error("Invalid literal")
         return value
 
@@ -130,12 +132,12 @@ class Cursor:
         self.position = match.end()
         return match.group()
 
-    def nstring(self) -> bytes | None:
+    def nstring(self, *, binary: bool = False) -> bytes | None:
         """A string or NIL."""
         if self.data[self.position : self.position + 3].upper() == b"NIL":
             self.position += 3
             return None
-        return self.string()
+        return self.string(binary=binary)
 
     def text(self) -> str:
         """An astring in UTF-8."""

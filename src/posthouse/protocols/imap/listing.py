@@ -1,9 +1,13 @@
-"""LIST with selection and return options (RFC 5258 §6; STATUS RFC 5819; SPECIAL-USE RFC 6154), and STATUS's items."""
+"""LIST with selection and return options (RFC 5258 §6), and STATUS's items.
+
+STATUS of RFC 5819, SPECIAL-USE of RFC 6154, METADATA of RFC 9590.
+"""
 
 from typing import Final
 
 from posthouse.protocols.imap.commands import List
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.metadata import parse_entries
 
 STATUS_ITEMS: Final = frozenset(
     {
@@ -37,12 +41,14 @@ def parse_list(tag: bytes, cursor: Cursor) -> List:
     patterns = _patterns(cursor) if cursor.skip(b"(") else (cursor.list_mailbox(),)
     returns: frozenset[bytes] = frozenset()
     status: tuple[bytes, ...] = ()
+    metadata: tuple[str, ...] = ()
     if cursor.skip(b" "):
         is_extended = True
         if cursor.keyword() != b"RETURN":
             raise syntax_error("Expected RETURN")
-        returns, status = _returns(cursor)
-    return List(tag, reference, patterns, False, is_extended, selection or frozenset(), returns, status)
+        returns, status, metadata = _returns(cursor)
+    selected = selection or frozenset()
+    return List(tag, reference, patterns, False, is_extended, selected, returns, status, metadata)
 
 
 def parse_status_items(cursor: Cursor) -> tuple[bytes, ...]:
@@ -81,10 +87,11 @@ def _patterns(cursor: Cursor) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _returns(cursor: Cursor) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+def _returns(cursor: Cursor) -> tuple[frozenset[bytes], tuple[bytes, ...], tuple[str, ...]]:
     cursor.expect(b" (")
     options: set[bytes] = set()
     status: tuple[bytes, ...] = ()
+    metadata: tuple[str, ...] = ()
     is_first = True
     while not cursor.skip(b")"):
         if not is_first:
@@ -94,8 +101,11 @@ def _returns(cursor: Cursor) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
         if option == b"STATUS":
             cursor.space()
             status = parse_status_items(cursor)
+        elif option == b"METADATA":
+            cursor.space()
+            metadata = parse_entries(cursor)
         elif option in RETURNS:
             options.add(option)
         else:
             raise syntax_error("Unknown LIST return option")
-    return frozenset(options), status
+    return frozenset(options), status, metadata

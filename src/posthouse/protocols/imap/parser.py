@@ -14,6 +14,7 @@ from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
 from posthouse.protocols.imap.listing import parse_list, parse_status_items
+from posthouse.protocols.imap.metadata import parse_get_metadata, parse_set_metadata
 from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
@@ -262,6 +263,8 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"STATUS": _status,
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": _get_quota_root,
+    b"GETMETADATA": parse_get_metadata,
+    b"SETMETADATA": parse_set_metadata,
     b"UNAUTHENTICATE": partial(_bare, commands.Unauthenticate),
     b"NAMESPACE": partial(_bare, commands.Namespace),
     b"ENABLE": _enable,

@@ -39,6 +39,8 @@ AFTER_LOGIN: Final = (
     "MULTIAPPEND",
     "CATENATE",
     "REPLACE",
+    "METADATA",
+    "LIST-METADATA",
 )
 
 # What ENABLE (RFC 5161) can switch on.

@@ -6,13 +6,23 @@ from posthouse.base.errors import PosthouseError, Refused
 from posthouse.protocols.imap.commands import AppendStart, Command, Copy, Move
 from posthouse.protocols.imap.cursor import BadCommandError
 from posthouse.protocols.imap.render import Completion, no
-from posthouse.store.errors import BadMailboxName, MailboxExists, NoSuchMailbox, OverQuota
+from posthouse.store.errors import (
+    BadMailboxName,
+    MailboxExists,
+    NoSuchMailbox,
+    OverQuota,
+    TooLongMetadata,
+    TooMuchMetadata,
+)
+from posthouse.store.metadata import MAX_VALUE_BYTES
 
 CODES: Final[dict[type[Refused], str]] = {
     NoSuchMailbox: "NONEXISTENT",
     MailboxExists: "ALREADYEXISTS",
     OverQuota: "OVERQUOTA",
     BadMailboxName: "CANNOT",
+    TooLongMetadata: f"METADATA MAXSIZE {MAX_VALUE_BYTES}",
+    TooMuchMetadata: "METADATA TOOMANY",
 }
 
 LOGIN_LATER: Final = "4.7.0"

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
 from posthouse.protocols.imap.render import Completion
 from posthouse.servers.imap.commands.append import append
 from posthouse.servers.imap.commands.authenticate import authenticate
@@ -20,6 +21,7 @@ from posthouse.servers.imap.commands.idle import idle
 from posthouse.servers.imap.commands.list import list_mailboxes
 from posthouse.servers.imap.commands.login import login
 from posthouse.servers.imap.commands.logout import logout
+from posthouse.servers.imap.commands.metadata import get_metadata, set_metadata
 from posthouse.servers.imap.commands.namespace import namespace
 from posthouse.servers.imap.commands.noop import check, noop
 from posthouse.servers.imap.commands.quota import get_quota, get_quota_root
@@ -52,6 +54,7 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Enable: enable,
     commands.Expunge: expunge,
     commands.Fetch: fetch,
+    GetMetadata: get_metadata,
     commands.GetQuota: get_quota,
     commands.GetQuotaRoot: get_quota_root,
     commands.Id: identify,
@@ -65,6 +68,7 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Rename: rename,
     commands.Search: search,
     commands.Select: select,
+    SetMetadata: set_metadata,
     commands.Sort: sort,
     commands.StartTls: starttls,
     commands.Status: status,

@@ -1,4 +1,7 @@
-"""LIST and LSUB (RFC 3501 §6.3.8, §6.3.9; RFC 5258; CHILDREN RFC 3348; SPECIAL-USE RFC 6154; STATUS RFC 5819)."""
+"""LIST and LSUB (RFC 3501 §6.3.8, §6.3.9; RFC 5258; CHILDREN RFC 3348; SPECIAL-USE RFC 6154; STATUS RFC 5819).
+
+METADATA as RFC 9590 has it.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING
 from posthouse.protocols.imap.commands import List
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.wildcards import SEPARATOR, Wildcards
+from posthouse.servers.imap.commands.metadata import send_metadata
 from posthouse.servers.imap.commands.status import status_items
 from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.model import MailboxInfo
@@ -38,6 +42,8 @@ async def list_mailboxes(session: "ImapSession", command: List) -> Completion:
         session.engine.untagged(line)
         if command.status and mailbox.selectable:
             await _send_status(session, mailbox.name, command.status)
+        if command.metadata and mailbox.selectable:
+            await _send_metadata(session, mailbox.name, command.metadata)
     return ok(f"{name} completed")
 
 
@@ -48,6 +54,15 @@ async def _send_status(session: "ImapSession", mailbox: str, items: Sequence[byt
     except NoSuchMailbox:
         return
     session.engine.untagged(b"STATUS %b (%b)" % (session.mailbox_name(mailbox), values))
+    await session.flush()
+
+
+async def _send_metadata(session: "ImapSession", mailbox: str, entries: Sequence[str]) -> None:
+    """RFC 9590 §3: behind the mailbox they belong to."""
+    try:
+        send_metadata(session, mailbox, entries, await session.mailboxes.metadata(mailbox))
+    except NoSuchMailbox:
+        return
     await session.flush()
 
 
