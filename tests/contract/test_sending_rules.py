@@ -22,6 +22,12 @@ def test_a_login_sends_as_what_it_was_granted_until_that_is_taken_back(database)
         await senders.add(directory, "bob@a.test", "@C.test", actor=ROOT)
         for sender in ("SALES@a.test", "sales+x@a.test", "anybody@c.test", "x@C.TEST"):
             assert await directory.may_send_as("BOB@a.test", sender), sender
+            assert await directory.granted(sender) == ("bob@a.test",)
+        await senders.add(directory, "eve@b.test", "@c.test", actor=ROOT)
+        assert await directory.granted("X+y@c.test") == ("bob@a.test", "eve@b.test")
+        await senders.remove(directory, "eve@b.test", "@c.test", actor=ROOT)
+        for nobody in ("x@sub.c.test", "bob@a.test", "a\0@c.test", "\udcff@c.test"):
+            assert await directory.granted(nobody) == ()
         for login, sender in (
             ("bob@a.test", "x@sub.c.test"),
             ("bob@a.test", "eve@b.test"),

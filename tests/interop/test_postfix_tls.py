@@ -39,7 +39,7 @@ def directory():
 
 
 @contextmanager
-def sending(directory, need, *, tls=True, records=()):
+def sending(directory, need, *, tls=True, records=(), header=b""):
     """A house that sends by way of what a zone says about postfix.example, and the Postfix that takes that."""
     need("postfix")
     main = MAIN
@@ -62,7 +62,7 @@ def sending(directory, need, *, tls=True, records=()):
         house.start()
         try:
             with house.submission("alice@example.test") as session:
-                session.sendmail("alice@example.test", ["them@postfix.example"], mail("hello"))
+                session.sendmail("alice@example.test", ["them@postfix.example"], header + mail("hello"))
             yield house, postfix
         finally:
             house.stop()
@@ -92,6 +92,14 @@ def test_a_postfix_that_its_records_do_not_describe_gets_nothing(directory, need
         assert "4.7.5" in deferred["reply"]
         assert "MAIL FROM" not in postfix.log
         assert "status=sent" not in postfix.log
+
+
+def test_a_postfix_that_its_records_do_not_describe_gets_what_says_that_tls_is_not_required(directory, need):
+    """RFC 8689 §3: from the header field at reception, by way of the queue, to the relay."""
+    header = b"TLS-Required: No\r\n"
+    with sending(directory, need, records=[f"TLSA 3 1 1 {'00' * 32}"], header=header) as (house, postfix):
+        assert taken(postfix)
+        assert "deferred" not in [line["event"] for line in house.log]
 
 
 @pytest.mark.parametrize("tls", [True, False])

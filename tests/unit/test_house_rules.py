@@ -55,3 +55,8 @@ def test_nothing_is_left_for_later_without_saying_so():
         if re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError", line)
     ]
     assert not marks
+
+
+def test_no_two_decisions_have_the_same_number():
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "adr").glob("*.md")]
+    assert sorted(set(numbers)) == sorted(numbers)

@@ -1,6 +1,5 @@
 """``posthouse resolve``: what happens to mail for an address, step by step and by table."""
 
-from collections.abc import Coroutine
 from dataclasses import asdict, replace
 from typing import Any, assert_never
 
@@ -15,6 +14,7 @@ from posthouse.directory.model import (
     Destination,
     Discard,
     Explanation,
+    Step,
     ToCommand,
     ToFile,
     ToHost,
@@ -24,6 +24,7 @@ from posthouse.directory.model import (
 )
 from posthouse.message.address import parse_path
 from posthouse.services.outlets import Outlets
+from posthouse.services.rewriting.rewriting import canonical
 
 
 def resolve(address: str, as_json: Json = False) -> None:
@@ -34,8 +35,9 @@ def resolve(address: str, as_json: Json = False) -> None:
         raise typer.BadParameter(f"{address!r} is not an address: {error}") from None
     parsed = parsed if "@" in address else parsed.removesuffix("@localhost")
 
-    def explain(directory: Directory, settings: Settings) -> "Coroutine[None, None, Explanation]":
-        return _explained(directory, Outlets(settings), parsed)
+    async def explain(directory: Directory, settings: Settings) -> Explanation:
+        explanation = await explained(directory, settings, parsed)
+        return _checked(explanation, Outlets(settings))
 
     explanation = with_directory(explain)
     if as_json:
@@ -45,9 +47,21 @@ def resolve(address: str, as_json: Json = False) -> None:
     raise typer.Exit(0 if explanation.resolution else 1)
 
 
-async def _explained(directory: Directory, outlets: Outlets, address: str) -> Explanation:
+async def explained(directory: Directory, settings: Settings, address: str) -> Explanation:
+    """What becomes of mail that comes by SMTP: the canonical address is looked up."""
+    try:
+        now = canonical(settings, settings.rewrite.recipient_canonical, address)
+    except TryLater as error:
+        return Explanation((), None, error)
+    explanation = await directory.explain(now)
+    if now == address:
+        return explanation
+    step = Step(0, "canonical", address, f"is {now}; not so for what comes by LMTP")
+    return replace(explanation, steps=(step, *explanation.steps))
+
+
+def _checked(explanation: Explanation, outlets: Outlets) -> Explanation:
     """The same as mail is told: what is not configured is no place to go to."""
-    explanation = await directory.explain(address)
     try:
         outlets.check(explanation.resolution.destinations if explanation.resolution else ())
     except TryLater as error:

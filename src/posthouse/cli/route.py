@@ -8,7 +8,7 @@ import typer
 from posthouse.base.clock import SystemClock
 from posthouse.base.errors import PosthouseError
 from posthouse.cli import terminal
-from posthouse.cli.resolve import outcome
+from posthouse.cli.resolve import explained, outcome
 from posthouse.cli.terminal import Json, printable, with_directory
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
@@ -17,6 +17,7 @@ from posthouse.message.address import parse_path
 from posthouse.outbound.outgoing import explain
 from posthouse.outbound.ways import Ways
 from posthouse.services.onward import Routes
+from posthouse.services.rewriting.rewriting import canonical
 
 Sender = Annotated[str, typer.Option("--from", metavar="SENDER", help="Whose mail; some have a relayhost.")]
 
@@ -25,18 +26,21 @@ def route(address: str, sender: Sender = "", as_json: Json = False) -> None:
     """Explain where mail for an address goes on the network: hosts in order, TLS, and why. Nobody is connected to,
     but the DNS and MTA-STS policies are asked. Exit code 0: there is a way; 1: there is none now."""
     parsed = _parsed(address)
-    sender = _parsed(sender) if sender else ""
+    given = _parsed(sender) if sender else ""
 
-    async def use(directory: Directory, settings: Settings) -> tuple[Explanation, list[tuple[str, Ways]]]:
-        explanation = await directory.explain(parsed)
-        return explanation, await _ways(explanation, sender, directory, settings)
+    async def use(directory: Directory, settings: Settings) -> tuple[str, Explanation, list[tuple[str, Ways]]]:
+        explanation = await explained(directory, settings, parsed)
+        sender = canonical(settings, settings.rewrite.sender_canonical, given)
+        return sender, explanation, await _ways(explanation, sender, directory, settings)
 
-    explanation, found = with_directory(use)
+    sender, explanation, found = with_directory(use)
     if as_json:
         routes = [{"address": to, **asdict(ways)} for to, ways in found]
-        terminal.print_json({"address": parsed, "outcome": outcome(explanation), "routes": routes})
+        terminal.print_json({"address": parsed, "sender": sender, "outcome": outcome(explanation), "routes": routes})
     else:
         _print(parsed, explanation, found)
+        if sender != given:
+            print(printable(f"the sender {given} is {sender}"))
     is_open = explanation.resolution is not None and all(ways.ways for _, ways in found)
     raise typer.Exit(0 if is_open else 1)
 
@@ -68,6 +72,9 @@ async def _ways(
 
 def _print(address: str, explanation: Explanation, found: list[tuple[str, Ways]]) -> None:
     print(printable(address))
+    for step in explanation.steps:
+        if step.table == "canonical":
+            print(printable(f"  {step.text}"))
     for line in outcome(explanation):
         print(printable(f"  {line}"))
     for to, ways in found:

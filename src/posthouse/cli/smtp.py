@@ -11,12 +11,13 @@ from posthouse.cli import terminal
 from posthouse.cli.terminal import Json, printable, with_directory
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
-from posthouse.message.address import parse_path
+from posthouse.message.address import parse_path, split
 from posthouse.services.networks import is_in
 from posthouse.services.reception import NOT_YOUR_ADDRESS, RELAY_DENIED
 from posthouse.services.restrictions.decision import Outcome, Step
 from posthouse.services.restrictions.facts import Facts
 from posthouse.services.restrictions.lists import Restrictions, open_restrictions
+from posthouse.services.rewriting.rewriting import canonical
 
 app = terminal.noun("Why a client's mail is let in, or is not.")
 
@@ -66,7 +67,7 @@ def explain(
         )
         steps: list[Step] = []
         try:
-            return steps, await _outcome(restrictions, facts, steps)
+            return steps, await _outcome(restrictions, settings, facts, steps)
         except PosthouseError as error:
             steps.append(Step("", "", f"{'try later' if isinstance(error, TryLater) else 'refused'}: {error.reason}"))
             return steps, Outcome(error.reply, error.reason)
@@ -79,7 +80,7 @@ def explain(
     raise typer.Exit(1 if outcome.reply else 0)
 
 
-async def _outcome(restrictions: Restrictions, facts: Facts, steps: list[Step]) -> Outcome:
+async def _outcome(restrictions: Restrictions, settings: Settings, facts: Facts, steps: list[Step]) -> Outcome:
     """What a session does, in its order."""
     if facts.login and facts.sender:
         if not await facts.directory.may_send_as(facts.login, facts.sender):
@@ -88,10 +89,14 @@ async def _outcome(restrictions: Restrictions, facts: Facts, steps: list[Step]) 
     outcome = await restrictions.recipient(facts, steps.append)
     if outcome.reply is not None:
         return outcome
-    resolution = await facts.resolution()
-    if resolution.relay and not facts.may_relay:
+    address = canonical(settings, settings.rewrite.recipient_canonical, facts.recipient)
+    if address != facts.recipient:
+        steps.append(Step("always", "canonical", f"{facts.recipient} is {address}"))
+    resolution = await facts.directory.resolve(address)
+    is_ours = address != facts.recipient and await facts.directory.is_hosted(split(facts.recipient)[1])
+    if resolution.relay and not is_ours and not facts.may_relay:
         raise Refused(RELAY_DENIED, f"{facts.client} may not relay to {facts.recipient}")
-    what = "goes elsewhere, which this client may ask for" if resolution.relay else "is ours"
+    what = "goes elsewhere, which this client may ask for" if resolution.relay and not is_ours else "is ours"
     steps.append(Step("always", "destination", f"{facts.recipient} {what}"))
     facts.stage, facts.recipients = "DATA", 1
     data = await restrictions.data(facts, steps.append)

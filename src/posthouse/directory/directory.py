@@ -162,14 +162,24 @@ class Directory:
 
     async def _is_granted(self, login: str, sender: str) -> bool:
         granted: frozenset[str] = await self._known((login, "senders"), self._senders)
-        if not granted:
-            return False
-        keys = self.resolver.keys(lookup_key(sender))
-        return not granted.isdisjoint((*keys.addresses(), keys.catchall))
+        return bool(granted) and not granted.isdisjoint(self._grants(sender))
 
     async def _senders(self, key: tuple[str, str]) -> Entry:
         found = await self._lookups.senders(key[0])
         return self._entry(found, bool(found), len(found))
+
+    async def granted(self, sender: str) -> tuple[str, ...]:
+        """The logins that may send as ``sender`` because an operator has said so. Raises ``TryLater``."""
+        return await self._known((lookup_key(sender), "granted"), self._granted)
+
+    async def _granted(self, key: tuple[str, str]) -> Entry:
+        found = await self._lookups.granted(self._grants(key[0]))
+        return self._entry(found, bool(found), len(found))
+
+    def _grants(self, sender: str) -> tuple[str, ...]:
+        """What a grant may say for ``sender`` to be meant."""
+        keys = self.resolver.keys(lookup_key(sender))
+        return (*keys.addresses(), keys.catchall)
 
     async def sending_limits(self, login: str) -> tuple[SendingLimits, SendingLimits, SendingLimits]:
         """What is set for this login, for each login of its domain, and for all of those together.

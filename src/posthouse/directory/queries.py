@@ -216,6 +216,15 @@ class Statements:
         mark = PLACEHOLDERS[self.dialect](1)
         return f"SELECT {self.as_text('address')} FROM posthouse_senders WHERE login = {mark} LIMIT {MAX_ROWS}"
 
+    def granted(self, addresses: int) -> str:
+        """Who may send as one of so many addresses beyond their own; its rows: a login."""
+        mark = _marks(self.dialect)
+        marks = ", ".join(mark() for _ in range(addresses))
+        return (
+            f"SELECT DISTINCT {self.as_text('login')} FROM posthouse_senders WHERE address IN ({marks})"
+            f" LIMIT {MAX_ROWS}"
+        )
+
     def limits(self) -> str:
         """The limits of three names; its rows: a name, then the fields of ``SendingLimits``."""
         mark = _marks(self.dialect)

@@ -151,6 +151,15 @@ class SqlLookups:
             raise TooManyRows(f"posthouse_senders has more than {MAX_ROWS - 1} rows for {login}")
         return frozenset(text(row[0]) for row in rows)
 
+    async def granted(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """The logins that may send as one of these beyond their own. Raises ``NoAnswer``, ``TooManyRows``."""
+        if not all(map(_is_text, addresses)):
+            return ()
+        rows = await self._query(self._statements.granted(len(addresses)), tuple(addresses))
+        if len(rows) >= MAX_ROWS:
+            raise TooManyRows(f"posthouse_senders has more than {MAX_ROWS - 1} rows for {addresses[0]}")
+        return tuple(sorted(text(row[0]) for row in rows))
+
     async def limits(self, names: tuple[str, str, str]) -> Mapping[str, SendingLimits]:
         """What is set for these names. Raises ``NoAnswer``."""
         if not all(map(_is_text, names)):

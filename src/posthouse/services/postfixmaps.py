@@ -140,7 +140,8 @@ class PostfixMaps:
         return None if hosting is None else ", ".join(hosting) or "hosted"
 
     async def _senders(self, key: str) -> str | None:
-        """The logins that may send as an address: the account's own, and those in whose mailboxes its mail ends."""
+        """The logins that may send as an address: the account's own, those in whose mailboxes its mail ends, and
+        those that it was granted."""
         if not all(split(key)):
             return None
         own = await self._account(key)
@@ -153,6 +154,7 @@ class PostfixMaps:
             if not resolution.relay:
                 mailboxes = [each for each in resolution.destinations if isinstance(each, ToMailbox)]
                 logins += [each.account.email.lower() for each in mailboxes]
+        logins += await self._directory.granted(key)
         return ", ".join(dict.fromkeys(logins)) or None
 
     _MAPS: ClassVar[dict[str, Callable[["PostfixMaps", str], Awaitable[str | None]]]] = {

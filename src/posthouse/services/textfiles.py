@@ -71,7 +71,7 @@ class TextFiles(Generic[T]):
         except TableError as error:
             if known is None:
                 raise TryLater(str(error), BROKEN) from None
-            log.warning("access-table-broken", reason=str(error), advice="what it had before still counts")
+            log.warning("file-broken", reason=str(error), advice="what it had before still counts")
             table = known[2]
         self._files[path] = (self._clock.monotonic() + LOOK_SECONDS, stamp, table)
         return table

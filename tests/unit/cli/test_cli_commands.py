@@ -86,6 +86,42 @@ def test_resolve_explains_by_step_and_table_and_ends_with_0_or_1(posthouse):
     assert posthouse("resolve", "postmaster")[0] == 1
 
 
+def test_canonical_addresses_are_told_wherever_mail_is_explained(posthouse, tmp_path):
+    (tmp_path / "canonical").write_text(
+        "@old.test @a.test\nx@a.test x@far.example\nc@a.test d@a.test\nd@a.test c@a.test\n"
+    )
+    (tmp_path / "from").write_text("bob@a.test bob@branch.test\n")
+    with (tmp_path / "posthouse.toml").open("a") as file:
+        file.write(
+            f"[rewrite]\nrecipient_canonical = '{tmp_path}/canonical'\nsender_canonical = '{tmp_path}/from'\n"
+            "[relays.branch]\nhost = '[127.0.0.7]:25'\nsenders = ['@branch.test']\n"
+        )
+    posthouse("domain", "add", "a.test")
+    posthouse("account", "add", "bob@a.test")
+
+    code, said, _ = posthouse("resolve", "bob@old.test")
+    assert code == 0
+    assert "    0  canonical  is bob@a.test; not so for what comes by LMTP\n  bob@a.test\n    1  virtual " in said
+    assert json.loads(posthouse("resolve", "bob@old.test", "--json")[1])["steps"][0]["table"] == "canonical"
+    code, said, _ = posthouse("resolve", "c@a.test")
+    assert (code, said.splitlines()[1]) == (1, "try later: 451 4.3.5 Server configuration problem")
+    assert "goes round in circles" in said
+
+    code, said, _ = posthouse("route", "x@a.test", "--from", "bob@a.test")
+    assert code == 0
+    assert "  is x@far.example; " in said
+    assert "x@far.example by relays.branch" in said
+    assert said.endswith("the sender bob@a.test is bob@branch.test\n")
+
+    door = ("smtp", "explain", "--client", "192.0.2.1", "--name", "h.test", "--from", "e@f.test", "--to")
+    code, said, _ = posthouse(*door, "x@a.test")
+    assert (code, said.splitlines()[-3:]) == (
+        0,
+        ["  always     canonical: x@a.test is x@far.example", "  always     destination: x@a.test is ours", "let in"],
+    )
+    assert posthouse(*door, "nobody@a.test")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,9 +1,11 @@
 """mailqueue/spool.py, with a real journal."""
 
 import asyncio
+import dataclasses
 import os
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from posthouse.base.errors import Reply
@@ -70,6 +72,51 @@ def test_the_queue_of_another_version_is_read(spool, head):
     assert (message.envelope.tls, message.arrived, message.size_bytes) == ("", NOW.timestamp(), 21)
     with message.open() as file:
         assert file.read() == TEXT[:21]
+
+
+def test_what_is_written_now_is_read_by_the_version_before_requiretls(spool, journal):
+    """Which takes what it has no name for, as its decoder did."""
+
+    class OldEnvelope(msgspec.Struct):
+        sender: str
+        recipients: tuple[Recipient, ...]
+        trace_id: str
+        ret: str = ""
+        envid: str = ""
+        body: str = "7BIT"
+        smtputf8: bool = False
+        login: str = ""
+
+    class OldHead(msgspec.Struct):
+        envelope: OldEnvelope
+        arrived: float
+        size_bytes: int = -1
+
+    envelope = dataclasses.replace(ENVELOPE, tls="REQUIRED", login="alice@example.test")
+    with open(enqueue(spool, journal, envelope), "rb") as file:
+        old = msgspec.json.decode(file.readline(), type=OldHead)
+    known = {name: getattr(envelope, name) for name in OldEnvelope.__struct_fields__}
+    assert old == OldHead(OldEnvelope(**known), NOW.timestamp(), len(TEXT))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b'{"recipients":[{"attempts":2,"next_attempt":5.0}]}',
+        b'{"recipients":[{"attempts":2,"next_attempt":5.0,"later":{}}],"later":[true]}',
+    ],
+    ids=["of an earlier version", "of a later version"],
+)
+def test_a_state_of_another_version_is_read_and_written_on(spool, journal, state):
+    enqueue(spool, journal)
+    with open(os.path.join(spool.directory, "state", "0trace1"), "wb") as file:
+        file.write(state)
+    message = spool.load("0trace1")
+    assert (message.state.recipients[0].attempts, message.state.recipients[0].next_attempt) == (2, 5.0)
+    message.state.hold = True
+    spool.save(message)
+    assert spool.load("0trace1").state == message.state
+    assert corrupt_names(spool) == []
 
 
 @pytest.mark.parametrize("tls", ["", "REQUIRED", "OPTIONAL"])

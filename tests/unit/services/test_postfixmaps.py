@@ -22,12 +22,16 @@ class Directory:
         self.accounts = {account.email.lower(): account for account in accounts}
         self.tables = tables
         self.resolutions: dict[str, Resolution] | None = None
+        self.grants: dict[str, tuple[str, ...]] = {}
 
     async def lookup(self, table: str, key: str) -> tuple[str, ...] | None:
         return self.tables.get(table, {}).get(key)
 
     async def account(self, email: str) -> Account | None:
         return self.accounts.get(email)
+
+    async def granted(self, sender: str) -> tuple[str, ...]:
+        return self.grants.get(sender, ())
 
     async def resolve(self, address: str) -> Resolution:
         if self.resolutions is None:
@@ -169,7 +173,7 @@ def test_aliases_are_for_the_host_alone():
     assert [look_up(directory, "alias", key) for key in keys] == ["alice@example.test, bob@example.test"] * 2 + [None]
 
 
-def test_senders_are_the_account_and_those_who_get_its_mail():
+def test_senders_are_the_account_and_those_who_get_its_mail_or_were_granted_it():
     bob = replace(ALICE, email="bob@example.test")
     directory = Directory(ALICE, bob)
     directory.resolutions = {
@@ -180,6 +184,12 @@ def test_senders_are_the_account_and_those_who_get_its_mail():
     assert [look_up(directory, "senders", key) for key in keys] == [
         "alice@example.test", "alice@example.test, bob@example.test", None, None, None,
     ]  # fmt: skip
+    directory.grants = {
+        "news@example.org": ("bob@example.test",),
+        "team@example.test": ("bob@example.test", "c@d.test"),
+    }
+    assert look_up(directory, "senders", "News@example.org") == "bob@example.test"
+    assert look_up(directory, "senders", "team@example.test") == "alice@example.test, bob@example.test, c@d.test"
 
 
 def test_a_map_that_does_not_exist_is_an_error_and_the_settings_name_those_that_do():

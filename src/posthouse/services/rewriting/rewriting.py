@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from posthouse.base.errors import Refused, Reply
+from posthouse.base.errors import Refused, Reply, TryLater
 from posthouse.config.settings import Settings
 from posthouse.journal.content import Content
 from posthouse.message.address import lookup_key, parse_path, split
@@ -24,7 +24,7 @@ from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.rewriting.checks import TOO_LARGE, check, read_checks
 from posthouse.services.rewriting.maps import AddressMap, read_map
 from posthouse.services.rewriting.treatment import NOTHING, Treatment
-from posthouse.services.textfiles import TableError, TextFiles
+from posthouse.services.textfiles import BROKEN, TableError, TextFiles
 
 HEAD_BYTES = 256 * 1024
 """The largest header section that is checked; of a larger one no address is changed beyond this."""
@@ -59,6 +59,16 @@ def broken_files(settings: Settings) -> list[str]:
             except TableError as error:
                 problems.append(str(error))
     return problems
+
+
+def canonical(settings: Settings, file: str, address: str) -> str:
+    """What an address is by one of ``[rewrite]``'s files, read now; no ``file``: itself. Raises ``TryLater``."""
+    if not file or not address:
+        return address
+    try:
+        return read_map(settings.path(file)).canonical(address, settings.smtp.recipient_delimiter)
+    except TableError as error:
+        raise TryLater(str(error), BROKEN) from None
 
 
 class Rewriting:
