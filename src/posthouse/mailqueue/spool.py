@@ -303,8 +303,7 @@ class Spool:
         """``first`` is what it is where there is nothing to remember yet."""
         path = self._state_path(name)
         try:
-            with open(path, "rb", opener=lambda path, _: os.open(path, _OPEN_FLAGS)) as file:
-                state = _decode_state(file.read(HEAD_LIMIT))
+            state = _decode_state(_contents(path))
             if len(state.recipients) == len(first.recipients):
                 return state
             reason = f"{len(state.recipients)} recipients where the message has {len(first.recipients)}"
@@ -347,6 +346,21 @@ def _first_line(descriptor: int) -> bytes:
         parts.append(part)
         position += len(part)
     raise CorruptMessageError("its first line has no end")
+
+
+def _contents(path: str) -> bytes:
+    """Raises ``OSError``."""
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        data = os.read(descriptor, _READ_SIZE)
+        if len(data) < _READ_SIZE:
+            return data
+        parts = [data]
+        while len(parts) * _READ_SIZE < HEAD_LIMIT and (data := os.read(descriptor, _READ_SIZE)):
+            parts.append(data)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(path: str) -> None:

@@ -8,6 +8,7 @@ Invariants:
 """
 
 import asyncio
+import itertools
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from posthouse.config.settings import QueuePolicy
 from posthouse.mailqueue.attempt import Router
 from posthouse.mailqueue.courier import Route
 from posthouse.mailqueue.index import NEVER, Index, Row, census
-from posthouse.mailqueue.schedule import Job, Schedule, due_at
+from posthouse.mailqueue.schedule import REMEMBERED, Job, Schedule, due_at
 from posthouse.mailqueue.spool import CorruptMessageError, QueuedMessage, Spool, owner_of
 from posthouse.mailqueue.state import MessageState
 from posthouse.runtime.log import log, trace_time
@@ -28,6 +29,8 @@ BATCH = 100
 """How many messages are read between two looks at what is due."""
 NAMES = 1000
 """How many names are looked up in the index at a time."""
+SORTED = 100_000
+"""How many names are put in order at a time: some 10 MB."""
 SOON_SECONDS = 1.0
 """What is due later than that is left to the index."""
 REFILL_SECONDS = 0.1
@@ -70,6 +73,7 @@ class Window:
         self._here: set[str] = set()
         self._rowed: set[str] = set()
         self._changes: dict[str, list[Row]] = {}
+        self._ways: dict[str, Route] = {}
         self._using = asyncio.Lock()
         self._is_open = False
         self._clock_seen = (clock.now().timestamp(), clock.monotonic())
@@ -100,10 +104,13 @@ class Window:
         """Find what is in messages/ and not in the index. Raises ``OSError``."""
         self.must_look = False
         names = self._spool.names()
-        while batch := await asyncio.to_thread(lambda: [name for name, _ in zip(names, range(NAMES), strict=False)]):
-            await self.flush()
-            missing = await self._ask(lambda batch=batch: self._index.missing(batch), batch)
-            await self.admit_all(sorted(name for name in missing if name not in self._here), started)
+        # In their order, which is that of time: their files are beside each other on the disk.
+        while batch := await asyncio.to_thread(lambda: sorted(itertools.islice(names, SORTED))):
+            for start in range(0, len(batch), NAMES):
+                await self.flush()
+                some = batch[start : start + NAMES]
+                missing = await self._ask(lambda some=some: self._index.missing(some), some)
+                await self.admit_all([name for name in missing if name not in self._here], started, is_rough=True)
 
     async def refill(self, started: Callable[[], None]) -> None:
         """Take what is due out of the index, as far as there is room."""
@@ -126,14 +133,26 @@ class Window:
             self.forget(name)
 
     async def admit_all(
-        self, names: Sequence[str], started: Callable[[], None], *, woken: frozenset[str] = frozenset()
+        self,
+        names: Sequence[str],
+        started: Callable[[], None],
+        *,
+        woken: frozenset[str] = frozenset(),
+        is_rough: bool = False,
     ) -> list[str]:
-        """Read these messages and put them where they belong; which of them there are."""
+        """Read these messages and put them where they belong; which of them there are.
+
+        ``is_rough``: what can't start now is put down without asking the directory.
+        """
         found: list[str] = []
         for start in range(0, len(names), BATCH):
             for message in await asyncio.to_thread(self._load, names[start : start + BATCH]):
                 found.append(message.id)
-                if not self._is_held(message.id):
+                if self._is_held(message.id):
+                    continue
+                if is_rough and (groups := self._roughly(message)):
+                    self._set_down(message, groups)
+                else:
                     await self._admit(message, is_woken=message.id in woken)
             started()
         return found
@@ -270,6 +289,27 @@ class Window:
         for route, group, due in groups:
             self._schedule.put(message.id, route, frozenset(group), due, owner)
 
+    def _roughly(self, message: QueuedMessage) -> list[tuple[Route, Iterable[int], float]]:
+        """Where and when the recipients are due, by how others of their domains went; nothing: ask.
+
+        Only for what can't start now. Where it was wrong, the attempt finds that out.
+        """
+        state, now = message.state, self._clock.now().timestamp()
+        if state.is_done or state.hold or any(recipient.owed for recipient in state.recipients):
+            return []
+        together: dict[Route, float] = {}
+        for recipient, its in zip(message.envelope.recipients, state.recipients, strict=True):
+            if its.is_pending:
+                route = self._ways.get(recipient.address.rpartition("@")[2])
+                if route is None:
+                    return []
+                due = due_at(its.next_attempt, now, self._policy)
+                together[route] = min(due, together.get(route, due))
+        owner = owner_of(message)
+        if any(self._may_start(route, due, owner, now) for route, due in together.items()):
+            return []
+        return [(route, (), due) for route, due in together.items()]
+
     def _may_start(self, route: Route, due: float, owner: str, now: float) -> bool:
         return max(due, self._schedule.paused_until(route)) <= now + SOON_SECONDS and (
             not route.courier or self._schedule.has_room(route, owner)
@@ -296,10 +336,15 @@ class Window:
         ]
 
     async def _route_or_none(self, message: QueuedMessage, place: int) -> Route | None:
+        address = message.envelope.recipients[place].address
         try:
-            return await self._route(message.envelope.recipients[place].address, message.envelope.sender)
+            route = await self._route(address, message.envelope.sender)
         except Exception:  # noqa: BLE001 - the attempt will say, and log, why
             return None
+        if len(self._ways) >= REMEMBERED:
+            self._ways.clear()
+        self._ways[address.rpartition("@")[2]] = route
+        return route
 
     def _set_down(self, message: QueuedMessage, groups: Iterable[tuple[Route, Iterable[int], float]]) -> None:
         self._schedule.drop(message.id)

@@ -40,6 +40,7 @@ class World:
         self.reports = []
         self.report_error = None
         self.routes = {}
+        self.asked = 0
         self.runner = self.new_runner()
 
     def new_runner(self, watch=None):
@@ -75,6 +76,7 @@ class World:
         return sorted(self.spool.names())
 
     async def route(self, address, _sender):
+        self.asked += 1
         route = self.routes.get(address, Route("smtp", address.partition("@")[2]))
         if isinstance(route, Exception):
             raise route
@@ -432,14 +434,43 @@ def test_a_backlog_to_a_destination_that_does_not_answer_is_given_up_in_time_wit
     assert len(world.attempts) < 15
 
 
+def lose_index(world):
+    for name in os.listdir(world.spool.directory):
+        if name.startswith("index.db"):
+            os.unlink(os.path.join(world.spool.directory, name))
+
+
+def test_the_directory_is_asked_once_a_domain_while_a_lost_index_is_filled(world):
+    """Of a hundred thousand deferred messages it would be most of the work."""
+    for number in range(60):
+        recipients = [f"u{number}@{'abc'[number % 3]}.example", f"v{number}@d.example"]
+        world.answers |= dict.fromkeys(recipients, Deferred(LATER))
+        world.enqueue(*recipients, trace_id=f"m{number}")
+    world.run()
+    world.new_runner()
+    lose_index(world)
+    world.routes["u4@b.example"] = Route("smtp", "other.example")
+    world.attempts.clear()
+    world.asked = 0
+    world.run()
+    assert world.attempts == []
+    assert world.asked <= 6
+    world.answers.clear()
+    world.later()
+    assert world.left() == []
+    assert sorted(name for _, names in world.attempts for name in names) == sorted(
+        [f"u{number}@{'abc'[number % 3]}.example" for number in range(60)]
+        + [f"v{number}@d.example" for number in range(60)]
+    )
+    assert ("other.example", ["u4@b.example"]) in world.attempts
+
+
 def test_the_index_may_be_lost_and_is_filled_again(world):
     world.answers["late@a.example"] = Deferred(LATER)
     world.enqueue("late@a.example")
     world.run()
     world.new_runner()
-    for name in os.listdir(world.spool.directory):
-        if name.startswith("index.db"):
-            os.unlink(os.path.join(world.spool.directory, name))
+    lose_index(world)
     world.run()
     assert len(world.attempts) == 1
     world.answers.clear()
