@@ -27,6 +27,7 @@ PACKAGES = {
     "testsaslauthd": ["sasl2-bin"],
     "pamtester": ["pamtester"],
     "make": ["make"],
+    "clamd": ["clamav-daemon"],
     "maildrop": ["maildrop"],
     "bounceparser": ["libmail-deliverystatus-bounceparser-perl"],
     "mariadbd": ["mariadb-server", "mariadb-client", "galera-4", "rsync"],

@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
 
+from posthouse.app.filtering import filtering
 from posthouse.app.parts import Parts, parts
 from posthouse.app.process import DRAIN_SECONDS, stop_signal
 from posthouse.base.clock import SystemClock
@@ -25,6 +26,7 @@ from posthouse.servers.lookups import LookupService
 from posthouse.servers.pop3 import Pop3Service
 from posthouse.servers.saslauthd import SaslauthdService
 from posthouse.servers.smtp import SmtpService
+from posthouse.services.filtering.filtering import Filtering
 from posthouse.services.guard import GUARD_FILE, Guard
 from posthouse.services.login import Login
 from posthouse.services.postfixmaps import PostfixMaps
@@ -57,8 +59,9 @@ async def serve_mail(
         _logins(its) as login,
         open_restrictions(settings, its.directory) as lists,
         _allowances(its) as allowances,
+        filtering(its) as filters,
     ):
-        sessions = _sessions(its, tls, login, lists, allowances, Rates(settings.rates, rate_counters))
+        sessions = _sessions(its, tls, login, lists, allowances, filters, Rates(settings.rates, rate_counters))
         server = Server()
         for listener in listeners:
             implicit = tls.users if listener.service in IMPLICIT_TLS else None
@@ -125,7 +128,13 @@ async def _allowances(its: Parts) -> AsyncIterator[Allowances]:
 
 
 def _sessions(
-    its: Parts, tls: Contexts, login: Login, restrictions: Restrictions, allowances: Allowances, rates: Rates
+    its: Parts,
+    tls: Contexts,
+    login: Login,
+    restrictions: Restrictions,
+    allowances: Allowances,
+    filters: Filtering | None,
+    rates: Rates,
 ) -> dict[str, Session]:
     """What serves a connection, by the name of the listener it came in on."""
     settings, temporary_dir = its.settings, its.settings.path("tmp")
@@ -141,6 +150,7 @@ def _sessions(
         allowances,
         hide_client=settings.submission.hide_client,
         rewriting=Rewriting(settings, its.placement) if rewrites else None,
+        filtering=filters,
     )
 
     def smtp(*, lmtp: bool = False, submission: bool = False) -> Session:

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config import destinations, relays, rewriting, transports
+from posthouse.config import destinations, filtering, relays, rewriting, transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -272,6 +272,16 @@ CHECKS: dict[str, Check] = {
     "transports.NAME.timeout_seconds": _whole(1, 86_400),
     "transports.NAME.concurrency": _whole(1, 1000),
     "rewrite.always_bcc": rewriting.address,
+    "filtering.agree": _choice("any", "all"),
+    "filtering.quarantine_days": _whole(1, 36_500),
+    "filters.NAME.kind": _choice(*filtering.KINDS),
+    "filters.NAME.servers": filtering.endpoint,
+    "filters.NAME.clean_codes": filtering.exit_code,
+    "filters.NAME.virus_codes": filtering.exit_code,
+    "filters.NAME.pattern": filtering.pattern,
+    "filters.NAME.timeout_seconds": _whole(1, 3600),
+    "filters.NAME.max_size_bytes": _whole(0, 2**40),
+    "filters.NAME.on_failure": _choice("defer", "pass", "hold"),
     "relays.NAME.host": _relayhost,
     "relays.NAME.senders": relays.sender,
     "destinations.NAME.tls": _choice(*destinations.LEVELS),

@@ -8,6 +8,7 @@ import re
 from typing import Any, cast, get_type_hints
 
 from posthouse.config import destinations as destinations_module
+from posthouse.config import filtering as filtering_module
 from posthouse.config import mail as mail_module
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
@@ -16,6 +17,7 @@ from posthouse.config import settings as settings_module
 from posthouse.config import submission as submission_module
 from posthouse.config import transports as transports_module
 from posthouse.config.destinations import Destination
+from posthouse.config.filtering import FilterSettings
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import Transport
@@ -37,10 +39,12 @@ _MODULES = (
     relays_module,
     destinations_module,
     rewriting_module,
+    filtering_module,
     submission_module,
 )
 _NAMED: dict[Any, type] = {
     dict[str, Transport]: Transport,
+    dict[str, FilterSettings]: FilterSettings,
     dict[str, RelayHost]: RelayHost,
     dict[str, Destination]: Destination,
 }

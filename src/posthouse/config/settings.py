@@ -7,6 +7,7 @@ The attribute docstrings are the reference: ``posthouse config reference`` print
 from dataclasses import dataclass, field
 
 from posthouse.config.destinations import Destination
+from posthouse.config.filtering import Filtering, FilterSettings
 from posthouse.config.mail import Mail
 from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
@@ -364,6 +365,8 @@ class Settings:
     greylist: Greylist = field(default_factory=Greylist)
     verify: Verify = field(default_factory=Verify)
     rewrite: Rewrite = field(default_factory=Rewrite)
+    filtering: Filtering = field(default_factory=Filtering)
+    filters: dict[str, FilterSettings] = field(default_factory=dict[str, FilterSettings])
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)

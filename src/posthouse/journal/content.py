@@ -84,6 +84,12 @@ class Content:
             raise ValueError("this content is on disk; read its chunks")
         return self._data
 
+    def read(self, offset: int, size: int) -> bytes:
+        """At most ``size`` octets from ``offset`` on; none past the end."""
+        return (
+            self._data[offset : offset + size] if self._file is None else os.pread(self._file.fileno(), size, offset)
+        )
+
     def chunks(self, size: int = 262_144, *, lf: bool = False) -> Iterator[bytes]:
         """All of it in turn, each chunk about ``size`` octets; with LF for every CRLF if ``lf``."""
         if not lf:

@@ -35,6 +35,7 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.services.outlets import Outlets, is_outlet, via
 from posthouse.store.store import Store
 
+INBOX, JUNK = "INBOX", "Junk"
 NO_SPACE = Reply(452, "4.3.1", "Not enough storage here at the moment, please try again later")
 
 
@@ -74,17 +75,21 @@ class Placement:
         *,
         hold: bool = False,
         reason: Reply | None = None,
+        beside: Sequence[Put] = (),
+        junk: frozenset[str] = frozenset(),
         **facts: object,
     ) -> None:
         """Put ``prefix`` and ``content`` where ``accepted`` says; ``envelope.recipients`` is not looked at.
 
         With ``hold`` all of it waits in the queue until the operator releases it, what is for mailboxes here too; he
-        is shown the ``reason``.
-        ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or doesn't let us.
+        is shown the ``reason``. ``beside`` is what the same commit puts elsewhere; ``junk``: the accounts that get it
+        into Junk. ``facts`` go into the message's line in the log. Raises ``TryLater`` when the disk is full or
+        doesn't let us.
         """
         mailboxes, queued = _sort(accepted, may_change_sender=bool(envelope.sender), hold=hold)
         onward = [_onward(envelope, owner, recipients) for owner, recipients in queued.items()]
-        await self._commit(envelope, onward, prefix, content, mailboxes, hold=hold, reason=reason)
+        boxes = [(box, JUNK if box.account.email in junk else INBOX) for box in mailboxes]
+        await self._commit(envelope, onward, prefix, content, boxes, beside, hold=hold, reason=reason)
         log.info(
             "held" if hold else "accepted",
             trace=envelope.trace_id,
@@ -123,7 +128,8 @@ class Placement:
         onward: Sequence[Envelope],
         prefix: bytes,
         content: Content,
-        mailboxes: Sequence[ToMailbox],
+        mailboxes: Sequence[tuple[ToMailbox, str]],
+        beside: Sequence[Put],
         *,
         hold: bool,
         reason: Reply | None,
@@ -138,13 +144,13 @@ class Placement:
                     self.spool.plan(sent, header_prefix=prefix, now=now, content_size=size, hold=hold, reason=reason)
                     for sent in onward
                 ]
-                await self.journal.commit(content, puts)
+                await self.journal.commit(content, [*puts, *beside])
                 return
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not has_looked_again:
                     # Somebody removed a Maildir since it was last seen.
                     has_looked_again = True
-                    for mailbox in mailboxes:
+                    for mailbox, _ in mailboxes:
                         self.store.forget(mailbox.account.maildir)
                 elif error.errno in NO_LINK and is_linked:
                     is_linked = False
@@ -156,18 +162,22 @@ class Placement:
         envelope: Envelope,
         prefix: bytes,
         content: Content,
-        mailboxes: Sequence[ToMailbox],
+        mailboxes: Sequence[tuple[ToMailbox, str]],
         is_linked: bool,
     ) -> list[Put]:
+        """``mailboxes``: each with the folder that the message goes into."""
         puts: list[Put] = []
-        for owner in dict.fromkeys(box.owner for box in mailboxes):
-            boxes = [box for box in mailboxes if box.owner == owner]
+        for owner in dict.fromkeys(box.owner for box, _ in mailboxes):
+            boxes = [(box, folder) for box, folder in mailboxes if box.owner == owner]
             front = return_path(owner or envelope.sender)
             if len(mailboxes) == 1:
                 # With hard links there is one file for all, which must not tell one recipient of another.
-                front += delivered_to(boxes[0].address)
+                front += delivered_to(boxes[0][0].address)
             front += prefix
-            files = [await self.store.plan_delivery(box.account.maildir, content, front) for box in boxes]
+            files = [
+                await self.store.plan_delivery(box.account.maildir, content, front, folder=folder)
+                for box, folder in boxes
+            ]
             if is_linked and len(files) > 1:
                 files = [replace(files[0], links=tuple(put.path for put in files[1:]))]
             puts += files

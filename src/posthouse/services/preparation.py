@@ -9,6 +9,8 @@ from posthouse.directory.directory import Directory
 from posthouse.directory.servers import import_driver
 from posthouse.directory.sqlite import SCHEME
 from posthouse.directory.version import is_current
+from posthouse.filters.quarantine import DIRECTORY as QUARANTINE
+from posthouse.filters.quarantine import Quarantine
 from posthouse.journal.recovery import recover
 from posthouse.mailqueue.spool import Spool
 from posthouse.runtime.log import log
@@ -33,6 +35,7 @@ def prepare(settings: Settings) -> None:
         (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(settings.path(settings.mail.root)).mkdir(mode=0o700, parents=True, exist_ok=True)
     Spool(str(data / "queue")).prepare()
+    Quarantine(str(data / QUARANTINE)).prepare()
     _certificate(settings)
     # Whatever hosts the database may start after us, as after a power cut.
     check_directory(settings, may_be_away=True)

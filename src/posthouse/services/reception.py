@@ -26,6 +26,7 @@ from posthouse.message.headers import fields, header_end
 from posthouse.message.tlsrequired import waives_tls
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
+from posthouse.services.filtering.filtering import Filtered, Filtering, From
 from posthouse.services.networks import is_in
 from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
@@ -106,6 +107,19 @@ class Transaction:
             self.content = None
 
 
+def _source(client: Client) -> From:
+    return From(
+        client.peer,
+        client.helo,
+        client.name or "",
+        client.login,
+        client.tls,
+        client.with_protocol,
+        client.may_relay,
+        client.is_submission,
+    )
+
+
 def _obey(outcome: Outcome, transaction: Transaction) -> None:
     """Raises ``Refused`` or ``TryLater`` where the lists say so."""
     if outcome.reply is None:
@@ -133,6 +147,7 @@ class Reception:
         *,
         hide_client: bool = False,
         rewriting: Rewriting | None = None,
+        filtering: Filtering | None = None,
     ) -> None:
         self.hostname = hostname
         self.placement = placement
@@ -144,6 +159,7 @@ class Reception:
         self._allowances = allowances
         self._hide_client = hide_client
         self._rewriting = rewriting
+        self._filtering = filtering
         self._mynetworks = tuple(mynetworks)
 
     def is_trusted(self, peer: str) -> bool:
@@ -283,27 +299,33 @@ class Reception:
         prefix = self._trace_fields(transaction, head)
         if not envelope.tls and waives_tls(head):
             handed = replace(handed, envelope=replace(handed.envelope, tls="OPTIONAL"))
+        filtered = Filtered(handed, prefix)
+        if self._filtering is not None and handed.accepted and not client.is_lmtp:
+            filtered = await self._filtering.finish(_source(client), handed, prefix)
+            transaction.content = filtered.handed.content
         recipients = [entry.recipient.address for entry in transaction.accepted]
         if transaction.allowance is None or self._allowances is None:
-            await self._place(handed, prefix, client, recipients, handed.hold)
+            await self._place(filtered, client, recipients, filtered.handed.hold)
             return
         async with self._allowances.taking(transaction.allowance, content.size, recipients) as held:
-            await self._place(handed, prefix, client, recipients, held or handed.hold)
+            await self._place(filtered, client, recipients, held or filtered.handed.hold)
 
-    async def _place(
-        self, handed: Handed, prefix: bytes, client: Client, recipients: list[str], held: Reply | None
-    ) -> None:
+    async def _place(self, filtered: Filtered, client: Client, recipients: list[str], held: Reply | None) -> None:
+        handed = filtered.handed
         # What is discarded has nobody to go to.
-        if handed.accepted:
-            envelope, content, facts = handed.envelope, handed.content, {"peer": client.peer, "login": client.login}
+        if handed.accepted or filtered.beside:
+            facts: dict[str, object] = {"recipients": recipients, "peer": client.peer, "login": client.login}
+            if filtered.kept:
+                facts["quarantined"] = filtered.kept
             await self.placement.place(
-                envelope,
-                prefix,
-                content,
+                handed.envelope,
+                filtered.prefix,
+                handed.content,
                 handed.accepted,
                 hold=held is not None,
                 reason=held,
-                recipients=recipients,
+                beside=filtered.beside,
+                junk=filtered.junk,
                 **facts,
             )
 

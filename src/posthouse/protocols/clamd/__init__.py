@@ -1,0 +1,1 @@
+"""clamd's protocol."""
