@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from posthouse.app.process import SEARCH_SOCKET
 from posthouse.base.clock import SystemClock
 from posthouse.config.settings import Settings
 from posthouse.directory.directory import Directory
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue.spool import Spool
 from posthouse.runtime.watch import Watch
+from posthouse.services.indexprocess import Hints
 from posthouse.services.outlets import Outlets
 from posthouse.services.placement import Placement
 from posthouse.store.store import Store
@@ -62,8 +64,15 @@ async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
     journal = start_journal(data / "journal", process, settings.mail.durability)
     watch = Watch()
     mail = settings.mail
+    hints = Hints(settings.path(SEARCH_SOCKET))
     store = Store(
-        settings.path(mail.root), journal, watch, hostname=settings.hostname, undelete_days=mail.undelete_days
+        settings.path(mail.root),
+        journal,
+        watch,
+        hostname=settings.hostname,
+        undelete_days=mail.undelete_days,
+        search_index=mail.search_index,
+        ask_index=hints,
     )
     spool = Spool(str(data / "queue"))
     placement = Placement(directory, store, spool, journal, SystemClock(), Outlets(settings))
@@ -71,6 +80,7 @@ async def parts(settings: Settings, process: str) -> AsyncIterator[Parts]:
         yield Parts(settings, directory, journal, watch, store, spool, placement)
     finally:
         store.close()
+        hints.close()
         watch.close()
         journal.close()
         await directory.close()

@@ -10,6 +10,7 @@ except ImportError:  # asyncio's own serves as well, slower
 
 DRAIN_SECONDS = 30.0
 DELIVERY_SOCKET = "delivery.sock"
+SEARCH_SOCKET = "search.sock"
 
 
 def stop_signal() -> asyncio.Event:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from posthouse.app.mail import serve_mail
-from posthouse.app.process import DELIVERY_SOCKET, new_event_loop
+from posthouse.app.process import DELIVERY_SOCKET, SEARCH_SOCKET, new_event_loop
 from posthouse.app.queue import serve_queue
 from posthouse.config.settings import Settings
 from posthouse.directory.servers import import_driver
@@ -23,6 +23,7 @@ from posthouse.runtime.privileges import Identity
 from posthouse.runtime.supervisor import Role
 from posthouse.runtime.tls import Contexts, server_context
 from posthouse.services.deliveryprocess import DeliveryProcess
+from posthouse.services.indexprocess import IndexProcess
 
 
 def roles(settings: Settings, listeners: list[Listener], identity: Identity | None, supervisor: int) -> list[Role]:
@@ -50,11 +51,17 @@ def roles(settings: Settings, listeners: list[Listener], identity: Identity | No
         _enter(identity, supervisor)
         _run_loop(serve_queue(settings, ready))
 
+    def run_search(ready: Callable[[], None]) -> None:
+        for listener in listeners:
+            listener.close()
+        _enter(identity, supervisor)
+        IndexProcess(settings, settings.path(SEARCH_SOCKET)).run(ready)
+
     def keeping_root(serve: "_Served") -> Callable[[Callable[[], None]], None]:
         return functools.partial(_keep_root, serve, settings, listeners, identity, supervisor)
 
     _import_wanted(settings)
-    others = [Role("queue", run_queue), Role("delivery", keeping_root(_serve_delivery))]
+    others = [Role("queue", run_queue), Role("search", run_search), Role("delivery", keeping_root(_serve_delivery))]
     if "pam" in settings.auth.chain:
         others.append(Role("pam", keeping_root(_serve_pam)))
     return [*(worker(index) for index in range(settings.workers)), *others]

@@ -17,6 +17,7 @@ from posthouse.cli import (
     mailbox,
     queue,
     relocated,
+    searchindex,
     smtp,
     terminal,
     transport,
@@ -64,6 +65,7 @@ app.command()(audit)
 app.add_typer(guard.app, name="guard")
 app.add_typer(limits.app, name="limits")
 app.add_typer(mailbox.app, name="mailbox")
+mailbox.app.command("index")(searchindex.index)
 app.add_typer(queue.app, name="queue")
 app.add_typer(smtp.app, name="smtp")
 app.command()(resolve)

@@ -63,7 +63,7 @@ def check(addresses: Addresses = None, every: Every = False, as_json: Json = Fal
     """Look for damage in Maildirs, indexes and UID lists, and change nothing. Exit code 1: there is some."""
     found: list[dict[str, object]] = []
     count = 0
-    for account, files in _several(addresses, every):
+    for account, files in several(addresses, every):
         count += 1
         for finding in upkeep.check(files):
             found.append({"account": account.email, **asdict(finding)})
@@ -81,7 +81,7 @@ def check(addresses: Addresses = None, every: Every = False, as_json: Json = Fal
 def repair(addresses: Addresses = None, every: Every = False) -> None:
     """Mend what `check` finds: no UID changes, and no message is touched. Exit code 1: not all could be mended."""
     is_all = True
-    for account, files in _several(addresses, every):
+    for account, files in several(addresses, every):
         upkeep.repair(files, quota.parse(account.quota))
         left = upkeep.check(files)
         for finding in left:
@@ -188,7 +188,7 @@ def expire(addresses: Addresses = None, every: Every = False) -> None:
     """Remove what is older than `mail.trash_days`, `junk_days` and `undelete_days` allow. For a daily timer."""
     mail = terminal.settings().mail
     days = {"\\Trash": mail.trash_days, "\\Junk": mail.junk_days}
-    for account, files in _several(addresses, every):
+    for account, files in several(addresses, every):
         count = 0
         for box in folders.mailboxes(files):
             if box.selectable and days.get(box.special_use):
@@ -212,7 +212,7 @@ def _one(address: str, *, make: bool = False) -> Iterator[AccountFiles]:
         yield files
 
 
-def _several(addresses: list[str] | None, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
+def several(addresses: list[str] | None, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
     if bool(addresses) == every:
         raise typer.BadParameter("name accounts, or --all")
     for account, files in _opened(addresses or [], every=every):

@@ -30,7 +30,7 @@ from posthouse.runtime.supervisor import Role, Supervisor
 
 EXIT_REFUSED = 1
 EXIT_CONFIGURATION = 2
-OTHER_ROLES = 3
+OTHER_ROLES = 4
 """Processes besides the mail workers, at most: ``app.roles``."""
 
 

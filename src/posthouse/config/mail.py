@@ -15,6 +15,9 @@ class Mail:
     """Accounts whose ``uid`` or ``gid`` in ``users`` is lower get no mail delivered."""
     undelete_days: int = 0
     """For how many days expunged messages are kept aside, for ``posthouse mailbox restore``. 0: not at all."""
+    search_index: bool = True
+    """Whether an account gets a search index once somebody searches its messages for text; it takes about half as
+    much room as the messages. ``posthouse mailbox index`` makes one before, and says otherwise for an account."""
     trash_days: int = 0
     """``posthouse mailbox expire`` removes what has been in Trash for longer than so many days. 0: nothing."""
     junk_days: int = 0

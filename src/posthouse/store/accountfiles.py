@@ -10,6 +10,7 @@ from posthouse.base.errors import TryLater
 from posthouse.journal.journal import Journal
 from posthouse.store import mirror
 from posthouse.store.errors import NoSuchMailbox
+from posthouse.store.fulltext import Fulltext
 from posthouse.store.index import Index
 from posthouse.store.keywords import Keywords
 from posthouse.store.layout import (
@@ -28,10 +29,10 @@ T = TypeVar("T")
 class AccountFiles:
     """Everything here may block: it runs in store threads. Without a journal nothing can be appended.
 
-    ``mbox`` is the file that INBOX shows, if any.
+    ``mbox`` is the file that INBOX shows, if any. ``fulltext`` is where searches look first, if anywhere.
     """
 
-    __slots__ = ("__weakref__", "_keywords", "host", "index", "journal", "mbox", "path", "undelete_days")
+    __slots__ = ("__weakref__", "_keywords", "fulltext", "host", "index", "journal", "mbox", "path", "undelete_days")
 
     def __init__(
         self, path: str, host: str, journal: Journal | None, undelete_days: int = 0, *, mbox: str = ""
@@ -41,6 +42,7 @@ class AccountFiles:
         self.host = host
         self.journal = journal
         self.undelete_days = undelete_days
+        self.fulltext: Fulltext | None = None
         self.index = Index(path)
         self._keywords: dict[str, Keywords] = {}
 

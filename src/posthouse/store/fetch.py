@@ -169,16 +169,19 @@ class Message:
 
 
 class Source:
-    """Where the messages of one view come from."""
+    """Where the messages of one view come from. ``keeps``: whether what is worked out goes into the index."""
 
-    __slots__ = ("_files", "_folder", "_key", "_large", "_large_uid", "_read_only", "names")
+    __slots__ = ("_files", "_folder", "_keeps", "_key", "_large", "_large_uid", "_read_only", "names")
 
-    def __init__(self, files: AccountFiles, folder: Folder, uidvalidity: int, *, read_only: bool) -> None:
+    def __init__(
+        self, files: AccountFiles, folder: Folder, uidvalidity: int, *, read_only: bool, keeps: bool = True
+    ) -> None:
         self._files = files
         self._folder = folder
         self._key = (folder.name, uidvalidity)
         self.names = frozenset[bytes]()  # the fields of the batch at hand
         self._read_only = read_only
+        self._keeps = keeps
         self._large: LargeBody | None = None  # the last one: clients ask for it piece by piece
         self._large_uid = 0
 
@@ -224,7 +227,8 @@ class Source:
                 octets += entry.stored
                 if octets >= BATCH_OCTETS:
                     break
-        self._keep(entries, want)
+        if self._keeps:
+            self._keep(entries, want)
         return rendered, done
 
     def entry(self, uid: int) -> Entry:

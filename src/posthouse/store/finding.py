@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, TypeVar
 
 from posthouse.message.digest import Digest, digest
@@ -12,7 +13,9 @@ from posthouse.store import digests, searchplan
 from posthouse.store import search as messages
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.cache import Key
+from posthouse.store.fulltext import Texts
 from posthouse.store.model import Want
+from posthouse.store.searchplan import Scope
 
 if TYPE_CHECKING:
     from posthouse.store.view import View
@@ -25,19 +28,41 @@ async def search(view: "View", query: Query) -> list[int]:
     scope = view.scope()
     if searchplan.needs_digests(query):
         await _digest(view)
-    bounds = await view.in_thread(searchplan.bounds, query, scope)
-    unsure = sorted(bounds.maybe - bounds.sure)
-    if not unsure:
-        return sorted(bounds.sure)
+    texts = await view.in_thread(_texts, scope.key) if searchplan.needs_texts(query) else None
+    try:
+        bounds = await view.in_thread(searchplan.bounds, query, scope, texts)
+        found = set(bounds.sure)
+        unsure = bounds.maybe - bounds.sure
+        if texts is not None:
+            known = unsure & texts.uids
+            found |= await _matching(view, query, scope, known, texts)
+            unsure -= known
+        found |= await _matching(view, query, scope, unsure, None)
+        return sorted(found)
+    finally:
+        if texts is not None:
+            texts.close()
+
+
+async def _matching(
+    view: "View", query: Query, scope: Scope, uids: AbstractSet[int], texts: Texts | None
+) -> set[int]:
+    """Those that match among messages that have to be looked at."""
+    found: set[int] = set()
+    if not uids:
+        return found
     sequence = {uid: seq for seq, uid in enumerate(scope.uids, 1)}
-    test = messages.compiled(query, messages.Numbers(sequence, scope.uids[-1], scope.saved, scope.now))
-    found = set(bounds.sure)
+    test = messages.compiled(query, messages.Numbers(sequence, scope.uids[-1], scope.saved, scope.now, texts))
     asked = view.fetch(
-        unsure, test.want, lambda message: message.uid if test.matches(message) else 0, names=test.names
+        sorted(uids), test.want, lambda message: message.uid if test.matches(message) else 0, names=test.names
     )
     async for batch in asked:
         found.update(filter(None, batch))
-    return sorted(found)
+    return found
+
+
+def _texts(files: AccountFiles, key: Key) -> Texts | None:
+    return files.fulltext.open(files.index.path, key) if files.fulltext is not None else None
 
 
 async def sort(view: "View", query: Query, criteria: Sequence[tuple[str, bool]]) -> list[int]:

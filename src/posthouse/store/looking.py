@@ -53,6 +53,8 @@ def first_look(files: AccountFiles, folder: Folder, read_only: bool) -> Look:
         messages = database.execute(query, (box.id,)).fetchall()
         recent_from = _claim_recent(database, box, read_only)
     files.keywords(folder)
+    if files.fulltext is not None:
+        files.fulltext.keep_up()
     return Look(box, messages, {}, (), recent_from)
 
 

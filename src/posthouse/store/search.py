@@ -1,25 +1,21 @@
 """SEARCH (RFC 3501 §6.4.4): the tree of ``message.query`` as one predicate over messages.
 
 What costs least is asked first: flags and numbers, then what the index has, then headers, then whole messages.
-Texts match as substrings, casemapped (RFC 5051), in decoded form: header fields with their RFC 2047 words decoded,
-text parts freed of transfer encoding and charset. Parts other than texts and ``message/…`` are not searched.
-
-Invariant: of a decoded part, no more than about ``BLOCK`` octets are held at once.
+Texts match as substrings of what ``searchtext`` makes of a message, whether that is looked up or made anew.
 """
 
-import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from posthouse.message import charsets, dates, headers, query
+from posthouse.message import dates, headers, query
 from posthouse.message.casemap import casemap
-from posthouse.message.mime import Part
 from posthouse.message.query import Query, Ranges, resolve_ranges
+from posthouse.store import searchtext
 from posthouse.store.fetch import Message
+from posthouse.store.fulltext import Texts
 from posthouse.store.model import Want
 
-BLOCK = 256 * 1024
 SEARCHED = frozenset({b"bcc", b"cc", b"date", b"from", b"subject", b"to"})
 """One set of fields for all the keys that people use."""
 
@@ -51,6 +47,8 @@ class Numbers:
     largest_uid: int
     saved: frozenset[int] = frozenset()
     now: float = 0.0
+    texts: Texts | None = None
+    """Where it is known what all of the messages that are asked about say."""
 
 
 def compiled(key: Query, numbers: Numbers) -> Test:
@@ -84,13 +82,7 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
     if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
         return _by_header(key)
     assert isinstance(key, query.Body | query.Text)
-    needle = casemap(key.text)
-    if isinstance(key, query.Body):
-        return Test(Want.STRUCTURE | Want.BODY, lambda message: _body_contains(message, needle))
-    return Test(
-        Want.HEADER | Want.STRUCTURE | Want.BODY,
-        lambda message: _header_contains(message, needle) or _body_contains(message, needle),
-    )
+    return _by_text(key, numbers.texts)
 
 
 def _all(tests: list[Test]) -> Test:
@@ -184,87 +176,29 @@ def _field_contains(section: bytes, name: bytes, needle: str) -> bool:
     )
 
 
-def _header_contains(message: Message, needle: str) -> bool:
-    return _section_contains(message.header(), needle)
-
-
-def _section_contains(section: bytes, needle: str) -> bool:
-    return any(
-        needle in casemap(f"{field.name.decode('latin-1')}: {headers.decode_words(field.value)}")
-        for field in headers.iterate(section)
-    )
-
-
 def _body_contains(message: Message, needle: str) -> bool:
-    if not needle:
-        return True
-    pending = [message.part()]
-    while pending:
-        part = pending.pop()
-        pending.extend(part.children)
-        if part.message is not None:
-            embedded = part.message
-            pending.append(embedded)
-            if _section_contains(message.body(embedded.header_start, embedded.body_start), needle):
-                return True
-        elif not part.children and _is_searched(part) and _text_contains(message, part, needle):
-            return True
-    return False
+    return not needle or any(searchtext.contains(unit, needle) for unit in searchtext.body_units(message))
 
 
-def _is_searched(part: Part) -> bool:
-    """Texts, and delivery reports and the like, which are text too."""
-    return part.is_text or part.type.lower() == b"message"
+def _header_contains(message: Message, needle: str) -> bool:
+    return any(needle in unit for unit in searchtext.header_units(message.header()))
 
 
-def _text_contains(message: Message, part: Part, needle: str) -> bool:
-    border = ""
-    for text in _texts(message, part):
-        folded = border + casemap(text)
-        if needle in folded:
-            return True
-        border = folded[-len(needle) :]
-    return False
+def _by_text(key: query.Body | query.Text, texts: Texts | None) -> Test:
+    needle = casemap(key.text)
+    if isinstance(key, query.Body):
+        slow = Test(Want.STRUCTURE | Want.BODY, lambda message: _body_contains(message, needle))
+    else:
+        slow = Test(
+            Want.HEADER | Want.STRUCTURE | Want.BODY,
+            lambda message: _header_contains(message, needle) or _body_contains(message, needle),
+        )
+    if texts is None or "\0" in needle:
+        return slow
+    is_body = isinstance(key, query.Body)
 
+    def matches(message: Message) -> bool:
+        found = texts.contains(message.uid, needle, body_only=is_body)
+        return slow.matches(message) if found is None else found
 
-def _texts(message: Message, part: Part) -> Iterator[str]:
-    """The part's text in blocks; a character that base64 splits between two of them is lost."""
-    charset = next((value for name, value in part.parameters if name.lower() == b"charset"), b"")
-    for block in _decoded(message, part):
-        yield charsets.decode(block, charset.decode("latin-1"))
-
-
-def _decoded(message: Message, part: Part) -> Iterator[bytes]:
-    """The part's octets in blocks, without transfer encoding."""
-    encoding = (part.encoding or b"").lower()
-    rest = b""
-    for block in _blocks(message, part):
-        if encoding == b"base64":
-            digits = rest + block.translate(None, b"\r\n \t")
-            whole = len(digits) // 4 * 4
-            rest = digits[whole:]
-            yield _from_base64(digits[:whole])
-        elif encoding == b"quoted-printable":
-            yield binascii.a2b_qp(block)
-        else:
-            yield block
-
-
-def _from_base64(digits: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(digits)
-    except binascii.Error:
-        return b""
-
-
-def _blocks(message: Message, part: Part) -> Iterator[bytes]:
-    """The part's body, cut at line ends where there are any."""
-    at = part.body_start
-    while at < part.body_end:
-        block = message.body(at, min(at + BLOCK, part.body_end))
-        if not block:
-            return
-        if at + len(block) < part.body_end and (line_end := block.rfind(b"\n")) >= 0:
-            block = block[: line_end + 1]
-        at += len(block)
-        yield block
+    return Test(Want.FLAGS, matches)

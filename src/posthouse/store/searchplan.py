@@ -18,6 +18,7 @@ from posthouse.message.query import Query, resolve_ranges
 from posthouse.store import digests
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.cache import MAILBOX, Key
+from posthouse.store.fulltext import Texts
 from posthouse.store.keywords import RECENT, Keywords
 
 
@@ -62,16 +63,30 @@ def needs_digests(key: Query) -> bool:
             return isinstance(key, query.SentBefore | query.SentOn | query.SentSince)
 
 
-def bounds(files: AccountFiles, key: Query, scope: Scope) -> Bounds:
+def needs_texts(key: Query) -> bool:
+    """Whether the tree has a key that the search index answers."""
+    match key:
+        case query.And(keys):
+            return any(map(needs_texts, keys))
+        case query.Or(a, b):
+            return needs_texts(a) or needs_texts(b)
+        case query.Not(inner):
+            return needs_texts(inner)
+        case _:
+            return isinstance(key, query.Body | query.Text)
+
+
+def bounds(files: AccountFiles, key: Query, scope: Scope, texts: Texts | None = None) -> Bounds:
     """Of the whole tree, within the scope."""
     with files.index.reading() as database:
-        return _Planner(database, scope).bounds(key)
+        return _Planner(database, scope, texts).bounds(key)
 
 
 class _Planner:
-    def __init__(self, database: sqlite3.Connection, scope: Scope) -> None:
+    def __init__(self, database: sqlite3.Connection, scope: Scope, texts: Texts | None) -> None:
         self.database = database
         self.scope = scope
+        self.texts = texts
         self.all = frozenset(scope.uids)
         self._undigested: AbstractSet[int] | None = None
 
@@ -103,6 +118,8 @@ class _Planner:
         if isinstance(key, query.Larger | query.Smaller):
             comparison = ">" if isinstance(key, query.Larger) else "<"
             return self._bounded(self._rows(f"size {comparison} ?", key.size_bytes), self._rows("size IS NULL"))
+        if isinstance(key, query.Body | query.Text):
+            return self._said(key)
         exactly = self._exactly(key)
         return Bounds(frozenset(), self.all) if exactly is None else Bounds(exactly, exactly)
 
@@ -158,6 +175,15 @@ class _Planner:
         if self._undigested is None:
             self._undigested = digests.missing(self.database, scope.key)
         return self._bounded(found, self._undigested)
+
+    def _said(self, key: query.Body | query.Text) -> Bounds:
+        if not key.text:
+            return Bounds(self.all, self.all)
+        texts = self.texts
+        found = texts and texts.candidates(casemap(key.text), header=isinstance(key, query.Text))
+        if texts is None or found is None:
+            return Bounds(frozenset(), self.all)
+        return Bounds(found.sure & self.all, (found.maybe & self.all) | (self.all - texts.uids))
 
     def _bounded(self, sure: AbstractSet[int], unsure: AbstractSet[int]) -> Bounds:
         sure = sure & self.all

@@ -6,6 +6,7 @@ Invariant: nothing outside the mail root is ever touched, whatever ``maildir`` s
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from posthouse.store import filename
 from posthouse.store.account import AccountStore
 from posthouse.store.accountfiles import AccountFiles, open_account
 from posthouse.store.delivery import form_of
+from posthouse.store.fulltext import Fulltext
 from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, find_folder, make_folder
 from posthouse.store.mbox import size_bytes
 from posthouse.store.quota import add, parse, room
@@ -31,7 +33,8 @@ KNOWN_MAILDIRS = 10_000
 class Store:
     """``hostname`` goes into file names; ``threads`` bounds what runs at once.
 
-    ``undelete_days``: expunged messages are kept aside for so long.
+    ``undelete_days``: expunged messages are kept aside for so long. ``search_index``: whether accounts that don't
+    say themselves have a search index; ``ask_index`` asks for that of the account with this ``maildir``.
     """
 
     def __init__(
@@ -43,11 +46,15 @@ class Store:
         threads: int = 4,
         hostname: str,
         undelete_days: int = 0,
+        search_index: bool = False,
+        ask_index: Callable[[str], None] | None = None,
     ) -> None:
         self._root = os.path.realpath(mail_root)
         self._journal = journal
         self._host = filename.host_part(hostname)
         self._undelete_days = undelete_days
+        self._search_index = search_index
+        self._ask_index = ask_index
         self._threads = Threads(threads, watch)
         self._known: dict[tuple[str, str], tuple[str, str]] = {}  # maildir, folder: account's path, folder's
         self._accounts: WeakValueDictionary[str, AccountFiles] = WeakValueDictionary()
@@ -81,6 +88,7 @@ class Store:
         files = self._accounts.get(maildir)
         if files is None:
             files = open_account(self._root, maildir, self._host, self._journal, self._undelete_days)
+            files.fulltext = self._fulltext(files.path, maildir)
             self._accounts[maildir] = files
         self._used[maildir] = files
         self._used.move_to_end(maildir)
@@ -110,6 +118,11 @@ class Store:
             return await self._threads.call(work, *arguments)
         except FileNotFoundError as error:
             raise TryLater(f"mail store: {error}") from error
+
+    def _fulltext(self, path: str, maildir: str) -> Fulltext | None:
+        if self._ask_index is None:
+            return None
+        return Fulltext(path, by_default=self._search_index, ask=partial(self._ask_index, maildir))
 
     def _prepare(self, maildir: str, folder: str) -> tuple[str, str]:
         account = account_path(self._root, maildir)
