@@ -173,6 +173,13 @@ class Text:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """What matches the key, or nearly (RFC 6203 §3; ``fuzzy`` says how)."""
+
+    key: "Query"
+
+
 def asks_modseq(key: "Query") -> bool:
     """Whether the tree asks for modification sequences."""
     match key:
@@ -180,7 +187,7 @@ def asks_modseq(key: "Query") -> bool:
             return any(map(asks_modseq, keys))
         case Or(a, b):
             return asks_modseq(a) or asks_modseq(b)
-        case Not(inner):
+        case Not(inner) | Fuzzy(inner):
             return asks_modseq(inner)
         case _:
             return isinstance(key, ModSeq)
@@ -208,4 +215,5 @@ Query = (
     | Header
     | Body
     | Text
+    | Fuzzy
 )

@@ -4,7 +4,7 @@ Invariant: it is only a cache. A message without a digest is looked at itself.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from posthouse.message.digest import Digest
@@ -41,7 +41,9 @@ FIELDS: Final = {b"subject": "subject", b"from": "sender", b"to": "recipient", b
 """The header fields that are searched here, and their columns."""
 
 _SENT = "coalesce(d.sent, CAST(m.date AS INTEGER))"  # RFC 5256 §2.2: the internal date where there is no other
+RELEVANCY: Final = "RELEVANCY"
 SORT_COLUMNS: Final = {
+    RELEVANCY: "-relevancy(m.uid)",
     "ARRIVAL": "CAST(m.date AS INTEGER)",
     "CC": "d.cc_box",
     "DATE": _SENT,
@@ -89,8 +91,15 @@ def sent(database: sqlite3.Connection, key: Key, comparison: str, day: int) -> s
     return {uid for (uid,) in database.execute(query, (*key, day))}
 
 
-def ordered(database: sqlite3.Connection, key: Key, criteria: Sequence[tuple[str, bool]]) -> list[int]:
-    """All messages that have a digest, by ``SORT_COLUMNS``, each reversed or not; at last by number (RFC 5256 §3)."""
+def ordered(
+    database: sqlite3.Connection, key: Key, criteria: Sequence[tuple[str, bool]], scores: Mapping[int, int]
+) -> list[int]:
+    """All messages that have a digest, by ``SORT_COLUMNS``, each reversed or not; at last by number (RFC 5256 §3).
+
+    ``scores``: for RELEVANCY, which has the highest first (RFC 6203 §6).
+    """
+    if RELEVANCY in dict(criteria):
+        database.create_function("relevancy", 1, lambda uid: scores.get(uid, 0))
     order = "".join(f"{SORT_COLUMNS[name]}{' DESC' * is_reversed}, " for name, is_reversed in criteria)
     query = f"SELECT m.uid {_JOINED} ORDER BY {order} m.uid"
     return [uid for (uid,) in database.execute(query, key)]

@@ -2,12 +2,13 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, TypeVar
 
+from posthouse.message import fuzzy
 from posthouse.message.digest import Digest, digest
-from posthouse.message.query import Query
+from posthouse.message.query import And, Header, Query, UidSet
 from posthouse.message.threads import Threaded
 from posthouse.store import digests, searchplan
 from posthouse.store import search as messages
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 async def search(view: "View", query: Query) -> list[int]:
     """The UIDs that match, ascending."""
+    query = fuzzy.exact(query)
     scope = view.scope()
     if searchplan.needs_digests(query):
         await _digest(view)
@@ -65,6 +67,20 @@ def _texts(files: AccountFiles, key: Key) -> Texts | None:
     return files.fulltext.open(files.index.path, key) if files.fulltext is not None else None
 
 
+async def relevancy(view: "View", query: Query, uids: Sequence[int]) -> dict[int, int]:
+    """From 1 to 100: least where only the words of a FUZZY text are there, most where it is there as it was given,
+    and in the subject (RFC 6203 §4: the range should be used)."""
+    texts = fuzzy.texts(query)
+    most = 3 * len(texts)
+    points = dict.fromkeys(uids, 0 if texts else 1)
+    among = UidSet(tuple((uid, uid) for uid in uids))
+    for text in texts:
+        for worth, key in ((2, text), (1, Header("Subject", text.text))):
+            for uid in await search(view, And((among, key))):
+                points[uid] += worth
+    return {uid: 1 + 99 * of_uid // max(1, most) for uid, of_uid in points.items()}
+
+
 async def sort(view: "View", query: Query, criteria: Sequence[tuple[str, bool]]) -> list[int]:
     """The UIDs that match, by ``digests.SORT_COLUMNS``, each reversed or not."""
     found = set(await search(view, query))
@@ -72,7 +88,10 @@ async def sort(view: "View", query: Query, criteria: Sequence[tuple[str, bool]])
     if any(name == "SIZE" for name, _ in criteria):
         async for _ in view.fetch(view.uids, Want.SIZE, lambda message: message.size):
             pass  # sizes that were not known are now
-    ordered = await view.in_thread(_ordered, view.scope().key, criteria)
+    scores: dict[int, int] = {}
+    if any(name == digests.RELEVANCY for name, _ in criteria):
+        scores = await relevancy(view, query, sorted(found))
+    ordered = await view.in_thread(_ordered, view.scope().key, criteria, scores)
     result = [uid for uid in ordered if uid in found]
     # What has no digest, because its file is gone, comes last.
     return result if len(result) == len(found) else [*result, *sorted(found.difference(result))]
@@ -105,9 +124,11 @@ def _missing(files: AccountFiles, key: Key) -> set[int]:
         return digests.missing(database, key)
 
 
-def _ordered(files: AccountFiles, key: Key, criteria: Sequence[tuple[str, bool]]) -> list[int]:
+def _ordered(
+    files: AccountFiles, key: Key, criteria: Sequence[tuple[str, bool]], scores: Mapping[int, int]
+) -> list[int]:
     with files.index.reading() as database:
-        return digests.ordered(database, key, criteria)
+        return digests.ordered(database, key, criteria, scores)
 
 
 def _write(files: AccountFiles, key: Key, made: list[tuple[int, Digest]]) -> None:

@@ -2,7 +2,7 @@
 
 Every message has two documents, its header section (2n) and its body (2n + 1), as ``searchtext`` makes them. FTS5's
 trigram tokenizer names the documents that may hold a text; their words are kept, compressed, to make sure and to
-take them out of the index again. docs/adr/0018-search-index.md has the reasons.
+take them out of the index again. docs/adr/0022-search-index.md has the reasons.
 
 Invariants:
   1. It decides nothing: what it finds is what looking at the messages themselves finds, in any state of it.

@@ -222,6 +222,10 @@ class View:
         """The UIDs that match, ascending."""
         return await finding.search(self, query)
 
+    async def relevancy(self, query: Query, uids: Sequence[int]) -> dict[int, int]:
+        """How well each of these fits a query with FUZZY in it, from 1 to 100."""
+        return await finding.relevancy(self, query, uids)
+
     async def sort(self, query: Query, criteria: Sequence[tuple[str, bool]]) -> list[int]:
         """The UIDs that match, by ``digests.SORT_COLUMNS``, each reversed or not."""
         return await finding.sort(self, query, criteria)

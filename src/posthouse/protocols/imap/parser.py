@@ -20,7 +20,7 @@ from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
 from posthouse.protocols.imap.sequence import parse_sequence_set
-from posthouse.protocols.imap.sorting import parse_sort, parse_thread
+from posthouse.protocols.imap.sorting import check_relevancy, parse_sort, parse_thread
 from posthouse.protocols.sasl.credentials import decode_base64
 
 Parser = Callable[[bytes, Cursor], Command]
@@ -203,6 +203,7 @@ def _search(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     cursor.space()
     returns = parse_return(cursor)
     program = parse_search(cursor)
+    check_relevancy(returns, program.query)
     return commands.Search(tag, uid, program.query, returns, program.is_charset_known)
 
 

@@ -17,6 +17,7 @@ from posthouse.message.query import (
     And,
     Before,
     Body,
+    Fuzzy,
     HasFlag,
     Header,
     Larger,
@@ -165,6 +166,8 @@ class _SearchParser:
         cursor.space()
         if name == b"NOT":
             return Not(self._key())
+        if name == b"FUZZY":
+            return Fuzzy(self._key())
         if name == b"OR":
             first = self._key()
             cursor.space()

@@ -1,13 +1,18 @@
-"""The arguments of SORT and THREAD (RFC 5256 §5, RFC 5957 §5, RFC 5267 §3)."""
+"""The arguments of SORT and THREAD (RFC 5256 §5, RFC 5957 §5, RFC 5267 §3, RFC 6203 §6)."""
 
 from typing import Final
 
-from posthouse.protocols.imap.commands import Command, Sort, Thread
+from posthouse.message import fuzzy
+from posthouse.message.query import Query
+from posthouse.protocols.imap.commands import Command, ReturnOptions, Sort, Thread
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.searchkeys import parse_charset_and_keys
 from posthouse.protocols.imap.searchreturn import parse_return
 
-CRITERIA: Final = frozenset({"ARRIVAL", "CC", "DATE", "DISPLAYFROM", "DISPLAYTO", "FROM", "SIZE", "SUBJECT", "TO"})
+RELEVANCY: Final = "RELEVANCY"
+CRITERIA: Final = frozenset(
+    {"ARRIVAL", "CC", "DATE", "DISPLAYFROM", "DISPLAYTO", "FROM", RELEVANCY, "SIZE", "SUBJECT", "TO"}
+)
 ALGORITHMS: Final = frozenset({"ORDEREDSUBJECT", "REFERENCES", "REFS"})
 
 
@@ -24,6 +29,7 @@ def parse_sort(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     # The first criterion of a name decides; what it leaves equal, another of the same name does too.
     first = dict(reversed(criteria))
     ordered = tuple((name, first[name]) for name in dict.fromkeys(name for name, _ in criteria))
+    check_relevancy(returns, program.query, is_sorted_by=RELEVANCY in first)
     return Sort(tag, uid, program.query, returns, program.is_charset_known, criteria=ordered)
 
 
@@ -36,6 +42,13 @@ def parse_thread(uid: bool, tag: bytes, cursor: Cursor) -> Command:
     cursor.space()
     program = parse_charset_and_keys(cursor)
     return Thread(tag, uid, program.query, None, program.is_charset_known, algorithm=algorithm)
+
+
+def check_relevancy(returns: ReturnOptions | None, query: Query, *, is_sorted_by: bool = False) -> None:
+    """RFC 6203 §4, §6: there is relevancy only where something is FUZZY."""
+    is_asked = is_sorted_by or (returns is not None and b"RELEVANCY" in returns.names)
+    if is_asked and not fuzzy.is_fuzzy(query):
+        raise syntax_error("RELEVANCY needs a FUZZY search key")
 
 
 def _criterion(cursor: Cursor) -> tuple[str, bool]:

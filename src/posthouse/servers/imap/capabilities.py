@@ -18,6 +18,7 @@ AFTER_LOGIN: Final = (
     "ESEARCH",
     "SEARCHRES",
     "SORT",
+    "SEARCH=FUZZY",
     "SORT=DISPLAY",
     "ESORT",
     "THREAD=ORDEREDSUBJECT",

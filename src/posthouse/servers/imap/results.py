@@ -1,13 +1,19 @@
-"""What SEARCH and SORT have found, as the client wants to hear it (RFC 4731, RFC 5182, RFC 5267, RFC 9394)."""
+"""What SEARCH and SORT have found, as the client wants to hear it.
+
+RFC 4731, RFC 5182, RFC 5267, RFC 6203, RFC 9394.
+"""
 
 from collections.abc import Sequence
 
-from posthouse.protocols.imap.commands import ReturnOptions
+from posthouse.protocols.imap.commands import ReturnOptions, Search
 from posthouse.protocols.imap.render import sequence_set, string
+from posthouse.store.view import View
 
 
-def esearch(tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bool) -> bytes:
-    """The ESEARCH response without its ``* ``; ``found`` are numbers or UIDs in the order of the result.
+def esearch(
+    tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bool, scores: Sequence[int] = ()
+) -> bytes:
+    """The ESEARCH response without its ``* ``; ``found`` (numbers or UIDs) and ``scores`` are in the result's order.
 
     MIN and MAX are its first and its last; so Dovecot has it for SORT too.
 
@@ -30,7 +36,18 @@ def esearch(tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bo
     if returns.partial is not None:
         numbers = sequence_set(part(found, returns.partial)) or b"NIL"
         items.append(b"PARTIAL (%d:%d %b)" % (*returns.partial, numbers))
+        scores = part(scores, returns.partial)
+    if scores:
+        items.append(b"RELEVANCY (%b)" % b" ".join(b"%d" % score for score in scores))
     return b" ".join(items)
+
+
+async def scores(view: View, command: Search, uids: Sequence[int]) -> list[int]:
+    """The relevancy of what was found, where that is wanted (RFC 6203 §4)."""
+    if command.returns is None or b"RELEVANCY" not in command.returns.names:
+        return []
+    known = await view.relevancy(command.query, uids)
+    return [known[uid] for uid in uids]
 
 
 def part(found: Sequence[int], wanted: tuple[int, int]) -> Sequence[int]:
@@ -49,7 +66,7 @@ def kept(returns: ReturnOptions, found: Sequence[int]) -> list[int]:
     """
     if not found:
         return []
-    if returns.names & {b"ALL", b"COUNT"} or returns.names == {b"SAVE"}:
+    if returns.names & {b"ALL", b"COUNT"} or not returns.names & {b"MIN", b"MAX", b"PARTIAL"}:
         return sorted(found)
     chosen: set[int] = set()
     if b"MIN" in returns.names:

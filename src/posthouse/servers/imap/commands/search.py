@@ -36,9 +36,10 @@ async def search(session: "ImapSession", command: Search) -> Completion:
     found = uids if command.uid else [bisect_left(view.uids, uid) + 1 for uid in uids]
     # RFC 7162 §3.1.5: the highest of what was found, where anything was.
     modseq = await view.highest_modseq(uids) if wants_modseq and uids else 0
+    scores = await results.scores(view, command, uids)
     if returns is None:
         words = ["SEARCH", *map(str, found), *([f"(MODSEQ {modseq})"] if modseq else [])]
         session.engine.untagged(" ".join(words).encode())
-    elif response := results.esearch(command.tag, returns, found, uid=command.uid):
+    elif response := results.esearch(command.tag, returns, found, uid=command.uid, scores=scores):
         session.engine.untagged(response + b" MODSEQ %d" % modseq if modseq else response)
     return ok("SEARCH completed")

@@ -25,8 +25,9 @@ async def sort(session: "ImapSession", command: Sort) -> Completion:
         if returns is not None and b"SAVE" in returns.names:
             view.saved = results.kept(returns, uids)
     found = uids if command.uid else [bisect_left(view.uids, uid) + 1 for uid in uids]
+    scores = await results.scores(view, command, uids)
     if returns is None:
         session.engine.untagged(" ".join(["SORT", *map(str, found)]).encode())
-    elif response := results.esearch(command.tag, returns, found, uid=command.uid):
+    elif response := results.esearch(command.tag, returns, found, uid=command.uid, scores=scores):
         session.engine.untagged(response)
     return ok("SORT completed")
