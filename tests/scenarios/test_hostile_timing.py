@@ -1,5 +1,6 @@
 """Clients that say nothing, or not enough, or don't listen, or go: each is let go of, and nobody else notices."""
 
+import contextlib
 import time
 
 import pytest
@@ -130,6 +131,19 @@ def test_what_clients_that_never_read_have_asked_for_is_not_kept_for_them(target
         for client in deaf:
             client.reset()
     inbox(target)
+
+
+def test_a_client_that_never_reads_its_replies_is_not_read_either_and_let_go(target):
+    """Replies to pipelined commands wait in bounded memory: then nothing more is taken, and the time runs out."""
+    commands = b"EHLO c.org\r\n" * 100_000
+    with unharmed(target):
+        deaf = [Client(target, service) for service in ("smtp", "submission", "lmtp")]
+        for client in deaf:
+            client.sock.settimeout(5 * SECONDS + 30)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    client.sock.sendall(commands)
+            client.reset()
 
 
 @pytest.mark.parametrize("service", ["submission", "smtp", "imap", "pop3"])

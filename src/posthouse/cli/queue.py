@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -28,6 +28,8 @@ from posthouse.runtime import privileges
 
 PATIENCE_SECONDS = 5.0
 """How long to wait for a message that is being delivered."""
+TOGETHER = 200
+"""How many messages are changed in one step, each an open file."""
 
 app = terminal.noun("Mail that waits to be delivered.")
 
@@ -50,7 +52,7 @@ def list_messages(choice: Choice, as_json: Json = False) -> None:
         if count == 1:
             typer.echo(line("ID", "SIZE", "AGE", "NEXT", "SENDER -> RECIPIENT", "REASON"))
         for text in lines(view, now):
-            typer.echo(text)
+            print(text)  # typer's would flush each line: a queue may be long
     if not count:
         typer.echo("The queue is empty." if not choice.is_filter else "No such messages in the queue.")
 
@@ -272,40 +274,56 @@ def _change(choice: Choice, change: Change, *, dry_run: bool) -> None:
             if message is not None:
                 typer.echo(f"{name}: would be {change(message).removeprefix('will be ')}")
     else:
-        # Of a filter, what left the queue or changed meanwhile needs no word.
-        results = [_change_one(spool, name, change, choice) for name in found]
-        is_complete &= all(results)
+        is_complete &= _change_all(spool, found, change, choice)
     if not found:
         typer.echo("No such messages in the queue." if choice.ids or choice.is_filter else "The queue is empty.")
     if not is_complete:
         raise typer.Exit(1)
 
 
-def _change_one(spool: Spool, name: str, change: Change, choice: Choice) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            claim = spool.claim(name)
-        except CorruptMessageError as failure:
-            return _complain(name, f"not a message of the queue: {failure}")
-        except BusyError:
-            if time.monotonic() >= deadline:
-                return _complain(name, "is being delivered right now; try again in a moment")
+def _change_all(spool: Spool, names: Sequence[str], change: Change, choice: Choice) -> bool:
+    """Whether nothing was left out that was asked for. What is being delivered is waited for at the end."""
+    is_complete, busy = True, list[str]()
+    for start in range(0, len(names), TOGETHER):
+        is_complete &= _change_some(spool, names[start : start + TOGETHER], change, choice, busy)
+    for name in busy:
+        deadline, still = time.monotonic() + PATIENCE_SECONDS, [name]
+        while still and time.monotonic() < deadline:
             time.sleep(0.05)
-            continue
-        break
-    if claim is None or claim.message.state.deleted:
-        if claim is not None:
-            claim.release()
-        return not choice.ids or _complain(name, "no such message in the queue")
-    with claim:
-        if not choice.matches(claim.message, SystemClock().now().timestamp()):
-            return True
-        said = change(claim.message)
-        spool.save(claim.message)
-    spool.wake(name)
-    typer.echo(f"{name}: {said}")
-    return True
+            still.clear()
+            is_complete &= _change_some(spool, [name], change, choice, still)
+        if still:
+            is_complete = _complain(name, "is being delivered right now; try again in a moment")
+    return is_complete
+
+
+def _change_some(spool: Spool, names: Sequence[str], change: Change, choice: Choice, busy: list[str]) -> bool:
+    """One step: all of it is on disk, or none. Adds to ``busy`` those that somebody else has."""
+    is_complete = True
+    with contextlib.ExitStack() as claims:
+        changed: list[tuple[QueuedMessage, str]] = []
+        now = SystemClock().now().timestamp()
+        for name in names:
+            try:
+                claim = spool.claim(name)
+            except CorruptMessageError as failure:
+                is_complete = _complain(name, f"not a message of the queue: {failure}")
+                continue
+            except BusyError:
+                busy.append(name)
+                continue
+            if claim is not None:
+                claims.enter_context(claim)
+            if claim is None or claim.message.state.deleted:
+                # Of a filter, what left the queue or changed meanwhile needs no word.
+                is_complete &= not choice.ids or _complain(name, "no such message in the queue")
+            elif choice.matches(claim.message, now):
+                changed.append((claim.message, change(claim.message)))
+        spool.save_all([message for message, _ in changed])
+    for message, said in changed:
+        spool.wake(message.id)
+        typer.echo(f"{message.id}: {said}")
+    return is_complete
 
 
 def _complain(name: str, text: str) -> bool:

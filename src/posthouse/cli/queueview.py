@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-import typer
 
 from posthouse.base.clock import SystemClock
 from posthouse.cli import terminal
@@ -73,9 +72,9 @@ def print_array(views: Iterable[MessageView]) -> None:
     """As a JSON array, one element at a time: a queue may be long."""
     separator = "["
     for view in views:
-        typer.echo(separator + msgspec.json.encode(view).decode())
+        print(separator + msgspec.json.encode(view).decode())
         separator = ","
-    typer.echo("]" if separator == "," else "[]")
+    print("]" if separator == "," else "[]")
 
 
 def lines(view: MessageView, now: float) -> Iterator[str]:

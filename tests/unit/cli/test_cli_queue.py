@@ -158,6 +158,19 @@ def test_a_message_that_is_being_delivered_is_left_alone(mail, action, monkeypat
     assert mail.spool.woken() == []
 
 
+def test_of_many_those_that_are_free_are_changed(mail, monkeypatch):
+    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(queue, "TOGETHER", 2)
+    for number in range(5):
+        mail.enqueue(f"a{number}", "bob@d.example")
+    with mail.spool.claim("a1"):
+        said = mail.run("hold", "--all", code=1).splitlines()
+    assert said.pop() == "a1: is being delivered right now; try again in a moment"
+    assert said == [f"a{number}: on hold" for number in (0, 2, 3, 4)]
+    assert [mail.state(f"a{number}").hold for number in range(5)] == [True, False, True, True, True]
+    assert sorted(mail.spool.woken()) == ["a0", "a2", "a3", "a4"]
+
+
 def test_what_is_no_message_is_named_and_left_where_it_is(mail):
     with open(os.path.join(mail.spool.messages, "torn"), "wb") as file:
         file.write(b"{")

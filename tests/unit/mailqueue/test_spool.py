@@ -174,6 +174,18 @@ def test_state_is_remembered(spool, journal):
     assert os.listdir(os.path.join(spool.directory, "tmp")) == []
 
 
+def test_the_states_of_many_are_written_together(spool, journal):
+    for number in range(3):
+        enqueue(spool, journal, dataclasses.replace(ENVELOPE, trace_id=f"m{number}"))
+    for changed in ([], ["m0"], ["m0", "m1", "m2"]):
+        messages = [spool.load(name) for name in changed]
+        for message in messages:
+            message.state.recipients[0].attempts += 1
+        spool.save_all(messages)
+    assert [spool.load(f"m{number}").state.recipients[0].attempts for number in range(3)] == [2, 1, 1]
+    assert os.listdir(os.path.join(spool.directory, "tmp")) == []
+
+
 def test_a_message_has_one_claim_at_a_time(spool, journal):
     enqueue(spool, journal)
     with spool.claim("0trace1"), pytest.raises(BusyError):
