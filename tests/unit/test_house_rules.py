@@ -60,3 +60,13 @@ def test_nothing_is_left_for_later_without_saying_so():
 def test_no_two_decisions_have_the_same_number():
     numbers = [path.name[:4] for path in (ROOT / "docs" / "adr").glob("*.md")]
     assert sorted(set(numbers)) == sorted(numbers)
+
+
+def test_the_tests_that_the_documents_name_exist():
+    text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    defined = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (\w+)", path.read_text())
+    }
+    assert len(named) > 50
+    assert named <= defined

@@ -105,10 +105,20 @@ def details(message: QueuedMessage) -> Iterator[str]:
         if recipient.reply:
             yield f"           {printable(recipient.remote) or 'here'}: {printable(recipient.reply)}"
         for attempt in recipient.history:
-            at = f"{datetime.fromtimestamp(attempt.at, UTC):%Y-%m-%d %H:%M:%S}Z"
             said = printable(str(attempt.reply or ""))
-            yield f"           {at}  {attempt.result}  {printable(attempt.remote) or 'here'}: {said}"
+            yield f"           {_time(attempt.at)}  {attempt.result}  {printable(attempt.remote) or 'here'}: {said}"
+            if attempt.times > 1:
+                yield f"           {_time(attempt.until)}  the same, for the {_ordinal(attempt.times)} time"
     yield f"  file     {message.path}"
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _when(recipient: RecipientView, now: float) -> str:

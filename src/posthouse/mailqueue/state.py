@@ -14,18 +14,21 @@ Action = Literal["failed", "delayed", "delivered", "relayed"]
 
 
 HISTORY_LIMIT = 20
-"""Most attempts that are remembered of a recipient."""
+"""Most entries that are remembered of a recipient."""
 HISTORY_TOTAL = 200
-"""About how many attempts are remembered of a message with many recipients."""
+"""About how many entries are remembered of a message with many recipients."""
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt for one recipient, and what came of it."""
+    """One attempt for one recipient, and what came of it: the first, where ``times`` attempts up to ``until`` had
+    the same."""
 
     at: float
     result: str
     remote: str = ""
     reply: Reply | None = None
+    times: int = 1
+    until: float = 0.0
 
 
 class RecipientState(msgspec.Struct, omit_defaults=True):
@@ -33,7 +36,7 @@ class RecipientState(msgspec.Struct, omit_defaults=True):
 
     ``next_attempt``: of a pending one, 0 before the first. ``owed``: the sender is still to be told this.
     ``warned``: has been told of the delay. ``expired``: failed because its time was up; ``reply`` is the last one.
-    ``history``: the first attempt and the latest ones.
+    ``history``: the attempts; of very many different ones the first and the latest.
     """
 
     status: Literal["pending", "delivered", "failed"] = "pending"
@@ -69,7 +72,13 @@ class MessageState(msgspec.Struct, omit_defaults=True):
     def remember(self, place: int, attempt: Attempt) -> None:
         """Add to a recipient's history; of a long one the first and the latest stay."""
         limit = max(min(HISTORY_LIMIT, HISTORY_TOTAL // len(self.recipients)), 2)
-        history = [*self.recipients[place].history, attempt]
+        history = self.recipients[place].history
+        last = history[-1] if history else None
+        if last and (last.result, last.remote, last.reply) == (attempt.result, attempt.remote, attempt.reply):
+            last = msgspec.structs.replace(last, times=last.times + 1, until=attempt.at)
+            self.recipients[place].history = [*history[:-1], last]
+            return
+        history = [*history, attempt]
         if len(history) > limit:
             history = [history[0], *history[len(history) - limit + 1 :]]
         self.recipients[place].history = history

@@ -186,17 +186,30 @@ def test_a_report_that_fails_is_for_the_postmaster_and_one_to_the_postmaster_for
 
 
 def test_the_history_of_a_recipient_keeps_the_first_and_the_latest_attempts(world):
-    world.answers["late@a.example"] = Deferred(LATER, "mx.a.example")
     world.enqueue("late@a.example")
-    world.run()
     first = world.clock.now().timestamp()
-    for _ in range(21):
-        world.later(4000)
+    for number in range(22):
+        world.answers["late@a.example"] = Deferred(LATER, ("mx.a.example", "mx.b.example")[number % 2])
+        world.later(4000 if number else 0)
     history = world.state().recipients[0].history
     assert len(history) == HISTORY_LIMIT
     assert (history[0].at, history[0].result, history[0].remote) == (first, "deferred", "mx.a.example")
     assert history[-1].at == world.state().recipients[0].last_attempt
     assert history[-1].reply == LATER
+
+
+def test_attempts_that_had_the_same_outcome_are_one_entry_of_the_history(world):
+    """All of five days can be seen then, in a state that stays small."""
+    world.enqueue("late@a.example")
+    first = world.clock.now().timestamp()
+    for number in range(20):
+        world.answers["late@a.example"] = Deferred(
+            LATER if number < 15 else Reply(450, "4.2.2", "full"), "mx.a.example"
+        )
+        world.later(4000 if number else 0)
+    early, late = world.state().recipients[0].history
+    assert (early.at, early.times, early.until, early.reply) == (first, 15, first + 14 * 4000, LATER)
+    assert (late.at, late.times, late.until) == (first + 15 * 4000, 5, first + 19 * 4000)
 
 
 def test_a_report_that_cannot_be_made_is_owed_until_it_can(world):

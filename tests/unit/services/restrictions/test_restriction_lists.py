@@ -8,11 +8,12 @@ import dns.rcode
 import pytest
 from tests.nameserver import SILENT, NameServer
 
+from posthouse.base.clock import FakeClock
 from posthouse.base.errors import Refused, Reply
 from posthouse.config.reception import DnsListSites
 from posthouse.config.settings import Settings, Smtp
 from posthouse.runtime.resolver import DnsResolver
-from posthouse.services.restrictions.dnslists import DnsLists
+from posthouse.services.restrictions.dnslists import SILENT_SECONDS, UNLISTED_SECONDS, DnsLists
 from posthouse.services.restrictions.facts import Facts
 from posthouse.services.restrictions.lists import Restrictions
 
@@ -189,6 +190,22 @@ def test_many_dead_lists_cost_one_time_limit(ask):
     begun = time.monotonic()
     assert code(ask({"client": words})) == "in"
     assert time.monotonic() - begun < 20 * 0.4  # one after the other
+
+
+def test_an_answer_is_remembered_for_its_ttl_and_no_answer_for_a_while(names):
+    """The resolver remembers too, so that until when is all that can be seen of it."""
+    sites = ("bl", "unlisted", "failing")
+
+    async def go():
+        lists = DnsLists([names.address], timeout_seconds=2, clock=FakeClock())
+        found = await lists.ask([f"1.2.0.192.{site}.example" for site in sites])
+        names.asked.clear()
+        assert await lists.ask(found) == found
+        await lists.close()
+        return [(listing.answers, lists._remembered[name][0]) for name, listing in found.items()]
+
+    assert asyncio.run(go()) == [(("127.0.0.4",), 60), ((), UNLISTED_SECONDS), ((), SILENT_SECONDS)]
+    assert names.asked == []
 
 
 def test_nothing_is_looked_up_that_no_restriction_reaches(ask, names):
