@@ -96,7 +96,9 @@ async def _outcome(restrictions: Restrictions, settings: Settings, facts: Facts,
     is_ours = address != facts.recipient and await facts.directory.is_hosted(split(facts.recipient)[1])
     if resolution.relay and not is_ours and not facts.may_relay:
         raise Refused(RELAY_DENIED, f"{facts.client} may not relay to {facts.recipient}")
-    what = "goes elsewhere, which this client may ask for" if resolution.relay and not is_ours else "is ours"
+    what = "is taken here, whoever sends it"
+    if resolution.relay and not is_ours:
+        what = "goes elsewhere, which this client may ask for"
     steps.append(Step("always", "destination", f"{facts.recipient} {what}"))
     facts.stage, facts.recipients = "DATA", 1
     data = await restrictions.data(facts, steps.append)

@@ -117,7 +117,11 @@ def test_canonical_addresses_are_told_wherever_mail_is_explained(posthouse, tmp_
     code, said, _ = posthouse(*door, "x@a.test")
     assert (code, said.splitlines()[-3:]) == (
         0,
-        ["  always     canonical: x@a.test is x@far.example", "  always     destination: x@a.test is ours", "let in"],
+        [
+            "  always     canonical: x@a.test is x@far.example",
+            "  always     destination: x@a.test is taken here, whoever sends it",
+            "let in",
+        ],
     )
     assert posthouse(*door, "nobody@a.test")[0] == 1
 
