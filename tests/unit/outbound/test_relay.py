@@ -173,6 +173,22 @@ def test_connections_come_from_the_source_address(tmp_path):
     assert asyncio.run(go()) == ([(Delivered, 250)], "127.0.0.3")
 
 
+def test_connections_come_from_each_of_several_source_addresses(tmp_path):
+    async def go():
+        async with Server() as server:
+            smtp = SmtpCourier(
+                "us.example", Loopback("127.0.0.1"), port=server.port, source_addresses=["127.0.0.3", "127.0.0.4"],
+                timeouts=replace(PATIENT, quit=1),
+            )  # fmt: skip
+            for number in range(30):
+                await smtp.deliver(make_message(tmp_path), [BOB], f"d{number}.example")
+            peers = {writer.get_extra_info("peername")[0] for writer in server.writers}
+            await smtp.close()
+            return peers
+
+    assert asyncio.run(go()) == {"127.0.0.3", "127.0.0.4"}
+
+
 def test_each_of_two_logins_at_one_host_has_its_own_session(tmp_path):
     for name in ("anna", "bert"):
         (tmp_path / name).write_text(f"{name}s secret\n")
