@@ -16,6 +16,7 @@ from posthouse.protocols.imap.fetchitems import parse_fetch_items
 from posthouse.protocols.imap.listing import parse_list, parse_status_items
 from posthouse.protocols.imap.metadata import parse_get_metadata, parse_set_metadata
 from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
+from posthouse.protocols.imap.multisearch import parse_multisearch
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
@@ -277,6 +278,7 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"UID EXPUNGE": _uid_expunge,
     b"SEARCH": partial(_search, False),
     b"UID SEARCH": partial(_search, True),
+    b"ESEARCH": parse_multisearch,
     b"SORT": partial(parse_sort, False),
     b"UID SORT": partial(parse_sort, True),
     b"THREAD": partial(parse_thread, False),

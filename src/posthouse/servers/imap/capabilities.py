@@ -19,6 +19,7 @@ AFTER_LOGIN: Final = (
     "SEARCHRES",
     "SORT",
     "SEARCH=FUZZY",
+    "MULTISEARCH",
     "SORT=DISPLAY",
     "ESORT",
     "THREAD=ORDEREDSUBJECT",

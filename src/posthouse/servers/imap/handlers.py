@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from posthouse.protocols.imap import commands
+from posthouse.protocols.imap import commands, multisearch
 from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
 from posthouse.protocols.imap.render import Completion
 from posthouse.servers.imap.commands.append import append
@@ -22,6 +22,7 @@ from posthouse.servers.imap.commands.list import list_mailboxes
 from posthouse.servers.imap.commands.login import login
 from posthouse.servers.imap.commands.logout import logout
 from posthouse.servers.imap.commands.metadata import get_metadata, set_metadata
+from posthouse.servers.imap.commands.multisearch import multi_search
 from posthouse.servers.imap.commands.namespace import namespace
 from posthouse.servers.imap.commands.noop import check, noop
 from posthouse.servers.imap.commands.quota import get_quota, get_quota_root
@@ -76,4 +77,5 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Subscribe: subscribe,
     commands.Thread: thread,
     commands.Unauthenticate: unauthenticate,
+    multisearch.MultiSearch: multi_search,
 }

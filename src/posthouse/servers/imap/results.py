@@ -11,17 +11,25 @@ from posthouse.store.view import View
 
 
 def esearch(
-    tag: bytes, returns: ReturnOptions, found: Sequence[int], *, uid: bool, scores: Sequence[int] = ()
+    tag: bytes,
+    returns: ReturnOptions,
+    found: Sequence[int],
+    *,
+    uid: bool,
+    scores: Sequence[int] = (),
+    mailbox: tuple[bytes, int] | None = None,
 ) -> bytes:
     """The ESEARCH response without its ``* ``; ``found`` (numbers or UIDs) and ``scores`` are in the result's order.
 
-    MIN and MAX are its first and its last; so Dovecot has it for SORT too.
+    MIN and MAX are its first and its last; so Dovecot has it for SORT too. ``mailbox``: where they are, the name as
+    it goes over the wire and UIDVALIDITY, where that is not to be taken for granted (RFC 7377 §2.1).
 
     Empty where nothing was to be said (RFC 5182 §2.1: SAVE alone).
     """
     if returns.names == {b"SAVE"}:
         return b""
-    items = [b"ESEARCH (TAG %b)" % string(tag)]
+    where = b" MAILBOX %b UIDVALIDITY %d" % mailbox if mailbox is not None else b""
+    items = [b"ESEARCH (TAG %b%b)" % (string(tag), where)]
     if uid:
         items.append(b"UID")
     if found:
