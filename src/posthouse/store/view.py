@@ -55,6 +55,8 @@ class View:
         self._shows_recent = True
         self.saved: Sequence[int] = []
         """UIDs, ascending, that a search has found and kept; some may be gone."""
+        self.touched: set[int] | None = None
+        """UIDs of what ``refresh`` found changed or new since this was emptied; None: nobody wants to know."""
         self.uids: Sequence[int] = array("I")
         self._masks = array("I")
         self.modseq = 0
@@ -299,6 +301,8 @@ class View:
                     self._masks[at] = mask
                     changed.append(uid)
         self._told.clear()
+        if self.touched is not None:
+            self.touched.update(uid for uid, _ in look.messages)
         grown = len(self.uids) > before
         vanished, expunged = self._drop_gone() if expunge and self._gone else ((), ())
         self._box = look.box

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, Literal
 
 from posthouse.protocols.imap import commands
+from posthouse.protocols.imap.cancelling import parse_cancel_update
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
@@ -271,6 +272,7 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"NAMESPACE": partial(_bare, commands.Namespace),
     b"ENABLE": _enable,
     b"IDLE": partial(_bare, commands.Idle),
+    b"CANCELUPDATE": parse_cancel_update,
     b"CHECK": partial(_bare, commands.Check),
     b"CLOSE": partial(_close, True),
     b"UNSELECT": partial(_close, False),

@@ -1,6 +1,6 @@
 """``RETURN (…)`` of SEARCH and SORT: what of the result the client wants.
 
-RFC 4731 §3.1, RFC 5182, RFC 6203 §4, RFC 9394.
+RFC 4731 §3.1, RFC 5182, RFC 5267 §4, RFC 6203 §4, RFC 9394.
 """
 
 import re
@@ -9,7 +9,9 @@ from typing import Final
 from posthouse.protocols.imap.commands import ReturnOptions
 from posthouse.protocols.imap.cursor import MAX_NUMBER, Cursor, syntax_error
 
-OPTIONS: Final = frozenset({b"MIN", b"MAX", b"ALL", b"COUNT", b"SAVE", b"PARTIAL", b"RELEVANCY"})
+OPTIONS: Final = frozenset(
+    {b"MIN", b"MAX", b"ALL", b"COUNT", b"SAVE", b"PARTIAL", b"RELEVANCY", b"CONTEXT", b"UPDATE"}
+)
 
 _range = re.compile(rb"(-?)([1-9]\d{0,9}):\1([1-9]\d{0,9})").match
 

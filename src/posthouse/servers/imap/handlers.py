@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from posthouse.protocols.imap import commands, multisearch
+from posthouse.protocols.imap import cancelling, commands, multisearch
 from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
 from posthouse.protocols.imap.render import Completion
 from posthouse.servers.imap.commands.append import append
 from posthouse.servers.imap.commands.authenticate import authenticate
+from posthouse.servers.imap.commands.cancelupdate import cancel_update
 from posthouse.servers.imap.commands.capability import capability
 from posthouse.servers.imap.commands.close import close
 from posthouse.servers.imap.commands.copy import copy, move
@@ -77,5 +78,6 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Subscribe: subscribe,
     commands.Thread: thread,
     commands.Unauthenticate: unauthenticate,
+    cancelling.CancelUpdate: cancel_update,
     multisearch.MultiSearch: multi_search,
 }

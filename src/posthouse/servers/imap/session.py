@@ -27,6 +27,7 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.runtime.measures import IMAP_COMMANDS, IMAP_SECONDS
 from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.capabilities import CONDSTORE, QRESYNC
+from posthouse.servers.imap.contexts import Contexts
 from posthouse.servers.imap.handlers import HANDLERS
 from posthouse.servers.imap.updates import update_lines
 from posthouse.servers.peer import is_sasl, peer
@@ -61,6 +62,7 @@ class ImapSession:
 
     __slots__ = (
         "connection",
+        "contexts",
         "engine",
         "failed_logins",
         "login",
@@ -79,6 +81,7 @@ class ImapSession:
         self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
         self.failed_logins = 0
+        self.contexts = Contexts()
         self.store: AccountStore | None = None
         self.view: View | None = None
 
@@ -247,6 +250,7 @@ class ImapSession:
         if self.view is not None:
             self.view.close()
             self.view = None
+            self.contexts.clear()
             if self.engine.state is State.SELECTED:
                 self.engine.state = State.AUTHENTICATED
 
@@ -272,14 +276,17 @@ class ImapSession:
 
         Where it is no longer there, or another in its place, the client has to start anew.
         """
+        before = self.contexts.numbered(self.selected)
         try:
             changes = await self.selected.refresh(expunge=expunge, own=self.condstore)
         except NoSuchMailbox:
             self.unselect()
             self.engine.bye("The selected mailbox has been deleted or renamed")
         else:
+            self.engine.send(self.contexts.gone(changes, before))
             self.engine.send(update_lines(changes, condstore=self.condstore, qresync=self.qresync))
             self._send_modseq(changes)
+            await self.contexts.refresh(self, changes)
 
     def _send_modseq(self, changes: Changes) -> None:
         """How far the client knows the mailbox, where it can't tell by itself.

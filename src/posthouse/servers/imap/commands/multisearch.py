@@ -10,6 +10,7 @@ from posthouse.protocols.imap.render import Completion, bad, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
 from posthouse.protocols.imap.wildcards import SEPARATOR
 from posthouse.servers.imap import results
+from posthouse.servers.imap.contexts import refuse
 from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.model import MailboxInfo
 from posthouse.store.view import View
@@ -27,6 +28,8 @@ async def multi_search(session: "ImapSession", command: MultiSearch) -> Completi
     if asks_modseq(command.query):
         session.enable_condstore()
     names = await _names(session, command.sources)
+    if command.returns is not None and b"UPDATE" in command.returns.names:
+        refuse(session, command.tag)
     for name in names:
         if session.view is not None and session.view.name == name:
             await _search(session, session.view, command)

@@ -9,6 +9,7 @@ from posthouse.protocols.imap.commands import ReturnOptions, Search
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
 from posthouse.servers.imap import results
+from posthouse.servers.imap.contexts import TAG_IN_USE
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -24,6 +25,8 @@ async def search(session: "ImapSession", command: Search) -> Completion:
     wants_modseq = asks_modseq(command.query)
     if wants_modseq:
         session.enable_condstore()
+    if session.contexts.has(command.tag) and returns is not None and b"UPDATE" in returns.names:
+        return TAG_IN_USE
     uids: Sequence[int] = []
     try:
         if not command.is_charset_known:
@@ -42,4 +45,6 @@ async def search(session: "ImapSession", command: Search) -> Completion:
         session.engine.untagged(" ".join(words).encode())
     elif response := results.esearch(command.tag, returns, found, uid=command.uid, scores=scores):
         session.engine.untagged(response + b" MODSEQ %d" % modseq if modseq else response)
+    if returns is not None and b"UPDATE" in returns.names:
+        session.contexts.keep(session, command, uids)
     return ok("SEARCH completed")

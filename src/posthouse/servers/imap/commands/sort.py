@@ -8,6 +8,7 @@ from posthouse.protocols.imap.commands import Sort
 from posthouse.protocols.imap.render import Completion, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
 from posthouse.servers.imap import results
+from posthouse.servers.imap.contexts import TAG_IN_USE
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 async def sort(session: "ImapSession", command: Sort) -> Completion:
     view, returns = session.selected, command.returns
+    if session.contexts.has(command.tag) and returns is not None and b"UPDATE" in returns.names:
+        return TAG_IN_USE
     uids: Sequence[int] = []
     try:
         if not command.is_charset_known:
@@ -30,4 +33,6 @@ async def sort(session: "ImapSession", command: Sort) -> Completion:
         session.engine.untagged(" ".join(["SORT", *map(str, found)]).encode())
     elif response := results.esearch(command.tag, returns, found, uid=command.uid, scores=scores):
         session.engine.untagged(response)
+    if returns is not None and b"UPDATE" in returns.names:
+        session.contexts.keep(session, command, uids)
     return ok("SORT completed")
