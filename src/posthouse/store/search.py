@@ -180,8 +180,11 @@ def _body_contains(message: Message, needle: str) -> bool:
     return not needle or any(searchtext.contains(unit, needle) for unit in searchtext.body_units(message))
 
 
-def _header_contains(message: Message, needle: str) -> bool:
-    return any(needle in unit for unit in searchtext.header_units(message.header()))
+def _header_contains(message: Message, needle: str, word: bytes | None) -> bool:
+    section = message.header()
+    if not searchtext.may_have(section, word):
+        return False
+    return any(needle in unit for unit in searchtext.header_units(section))
 
 
 def _by_text(key: query.Body | query.Text, texts: Texts | None) -> Test:
@@ -189,9 +192,10 @@ def _by_text(key: query.Body | query.Text, texts: Texts | None) -> Test:
     if isinstance(key, query.Body):
         slow = Test(Want.STRUCTURE | Want.BODY, lambda message: _body_contains(message, needle))
     else:
+        word = searchtext.longest_word(needle)
         slow = Test(
             Want.HEADER | Want.STRUCTURE | Want.BODY,
-            lambda message: _header_contains(message, needle) or _body_contains(message, needle),
+            lambda message: _header_contains(message, needle, word) or _body_contains(message, needle),
         )
     if texts is None or "\0" in needle:
         return slow

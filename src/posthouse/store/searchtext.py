@@ -9,6 +9,7 @@ Invariants:
 """
 
 import binascii
+import re
 from collections.abc import Iterable, Iterator
 
 from posthouse.message import charsets, headers
@@ -17,12 +18,26 @@ from posthouse.message.mime import Part
 from posthouse.store.fetch import Message
 
 BLOCK = 256 * 1024
+_BETWEEN = re.compile(r"[\s:]+")
 
 
 def header_units(section: bytes) -> Iterator[str]:
     """The fields of a header section."""
     for field in headers.iterate(section):
         yield casemap(f"{field.name.decode('latin-1')}: {headers.decode_words(field.value)}")
+
+
+def longest_word(needle: str) -> bytes | None:
+    """Of a casemapped text, what has to stand so in a header section where nothing is encoded; None: nothing can."""
+    return max(_BETWEEN.split(needle), key=len).encode() if needle.isascii() else None
+
+
+def may_have(section: bytes, word: bytes | None) -> bool:
+    """Whether a header section may have the text with this longest word in one of its units: most don't, and that is
+    seen at once where nothing is encoded."""
+    if not section.isascii() or b"=?" in section:
+        return True
+    return word is not None and word in headers.unfold(section).upper()
 
 
 def body_units(message: Message) -> Iterator[Iterable[str]]:

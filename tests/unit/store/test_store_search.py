@@ -4,9 +4,13 @@ import base64
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posthouse.message import query as q
+from posthouse.message.casemap import casemap
 from posthouse.message.query import STAR
+from posthouse.store import searchtext
 
 GERMAN = (
     b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= aus\r\n Berlin\r\nDate: Mon, 5 Jan 2026 23:30:00 -0800\r\n"
@@ -70,3 +74,14 @@ def test_a_key_finds_its_messages(post, view, key, uids):
 
 def test_an_empty_mailbox_has_nothing_to_find(post):
     assert post.run(post.select().search(q.UidSet(((1, STAR),)))) == []
+
+
+HEADERS = st.lists(st.text("aB: \t=?q\r\n-é", max_size=12), max_size=5).map("\r\n".join)
+
+
+@given(HEADERS, st.text("aB: \t=?q\r\n-é", min_size=1, max_size=6))
+def test_a_header_section_that_may_not_have_a_text_does_not_have_it(section, text):
+    """What is seen at once is what decoding each field would have shown."""
+    octets, needle = section.encode(), casemap(text)
+    if any(needle in unit for unit in searchtext.header_units(octets)):
+        assert searchtext.may_have(octets, searchtext.longest_word(needle))
