@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from bench.accounts import BIG, BIG_MESSAGES, PASSWORD, address, receivers
 from bench.corpus import BODY_WORD, SUBJECT_WORD
 from bench.load import Dialogue, Load, imap_status
+from bench.posthouse import Posthouse
 from bench.rounds import Contest, Figures
 from bench.servers import HOST, Server
 from bench.table import Row
@@ -141,6 +142,9 @@ def _compare_answers(contest: Contest, sides: Sequence[Server]) -> None:
             found = _FOUND.search(imap.whole_answer(command))
             answers.setdefault(name, {})[server.name] = len(found[1].split()) if found else -1
         imap.logout()
+        if isinstance(server, Posthouse):
+            server.index_texts(BIG)
+            contest.note("IMAP: SEARCH TEXT: with Posthouse's search index, which the first such search has made")
     for name, counts in answers.items():
         if len(set(counts.values())) > 1:
             contest.note(f"IMAP: {name}: the answers differ in size: {counts}")

@@ -79,6 +79,10 @@ class Posthouse:
             )
         servers.await_greeting(self.smtp_port, self._log, self._process)
 
+    def index_texts(self, name: str) -> None:
+        """Makes the search index that the first search for text has asked for, so that nobody makes it meanwhile."""
+        servers.run(PROGRAM, "mailbox", "index", address(name), "--build", "--config", self._configuration)
+
     def stop(self) -> None:
         if self._process is not None:
             servers.end(self._process.pid, self._process)

@@ -14,11 +14,11 @@ import contextlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from posthouse.runtime.log import log
@@ -62,13 +62,14 @@ _KNOWN: Final = (
     " AND message.base = letter.base WHERE (box.folder, box.uidvalidity) = (?, ?)"
 )
 _MATCHING: Final = (
-    "SELECT DISTINCT letter.uid FROM document JOIN letter ON letter.id = document.rowid >> 1"
+    "SELECT letter.uid, document.rowid FROM document JOIN letter ON letter.id = document.rowid >> 1"
     " WHERE document MATCH ? AND letter.box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?))"
 )
-_WORDS: Final = (
-    "SELECT words.header, words.body FROM letter JOIN words USING (id)"
-    " WHERE letter.box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?)) AND letter.uid = ?"
+_DOCUMENTS: Final = (
+    "SELECT id << 1, (id << 1) + 1 FROM letter"
+    " WHERE box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?)) AND uid = ?"
 )
+_WORDS: Final = ("SELECT header FROM words WHERE id = ?", "SELECT body FROM words WHERE id = ?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,14 @@ class Texts:
     Trouble with the file makes it know nothing more.
     """
 
-    __slots__ = ("_database", "_key", "_path", "uids")
+    __slots__ = ("_database", "_documents", "_key", "_path", "uids")
 
     def __init__(self, path: str, index_path: str, key: tuple[str, int]) -> None:
         """Raises FileNotFoundError where there is none, sqlite3.Error."""
         self._path = path
         self._key = key
+        # Those that may have a text, by UID; for a text and whether only bodies were asked about.
+        self._documents: dict[tuple[str, bool], dict[int, list[int]]] = {}
         self._database = connect(path, index_path, may_make=False)
         try:
             self._database.execute("BEGIN")  # everything that follows is of one moment
@@ -109,7 +112,10 @@ class Texts:
         found = self._attempt(lambda: self._database.execute(query, (_match(text), *self._key)).fetchall())
         if found is None:
             return None
-        uids = {uid for (uid,) in found} & self.uids
+        documents = self._documents[text, not header] = {}
+        for uid, document in found:
+            documents.setdefault(uid, []).append(document)
+        uids = {uid for uid, _ in found} & self.uids
         is_exact = len(text) == SHORTEST and "\n" not in text  # documents have that where NULs were
         return Candidates(uids if is_exact else frozenset(), uids)
 
@@ -120,10 +126,20 @@ class Texts:
         return self._attempt(lambda: self._look(uid, text, body_only=body_only))
 
     def _look(self, uid: int, text: str, *, body_only: bool) -> bool | None:
-        row = self._database.execute(_WORDS, (*self._key, uid)).fetchone() if uid in self.uids else None
-        if row is None:
+        if uid not in self.uids:
             return None
-        return (not body_only and text in unpacked(row[0])) or text in unpacked(row[1])
+        candidates = self._documents.get((text, body_only))
+        documents = self._row(_DOCUMENTS, *self._key, uid) if candidates is None else candidates.get(uid, ())
+        return any(text in self._said(document) for document in documents if document & 1 or not body_only)
+
+    def _said(self, document: int) -> str:
+        return unpacked(self._row(_WORDS[document & 1], document >> 1)[0])
+
+    def _row(self, query: str, *values: object) -> Sequence[Any]:
+        row = self._database.execute(query, values).fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("a row is missing")
+        return row
 
     def close(self) -> None:
         self._database.close()

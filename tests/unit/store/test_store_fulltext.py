@@ -81,6 +81,8 @@ def inside(index):
         (q.Not(q.Text("berlin")), [2, 3]),
         (q.Or(q.Text("berlin"), q.Body("words")), [1, 2]),
         (q.And((q.Body("e"), q.Header("Subject", "parts"))), [2]),
+        (q.Or(q.Body("berlin"), q.Text("berlin")), [1]),
+        (q.And((q.Not(q.Body("berlin")), q.Text("berlin"))), [1]),
     ],
 )
 def test_what_is_indexed_is_found_by_any_part_of_it(post, index, key, uids):
@@ -150,6 +152,18 @@ def test_another_message_with_the_same_uid_is_not_taken_for_the_one_that_is_inde
         database.execute("UPDATE box SET modseq = 0")
     build(post, index)
     assert knows(post, view, index) == [1]
+
+
+@pytest.mark.parametrize("table", ["words", "document_data"])
+def test_rows_that_are_missing_cost_time_and_nothing_else(post, index, table):
+    for data in (GERMAN, NESTED):
+        post.append(data=data)
+    view = post.select()
+    build(post, index)
+    with inside(index) as database:
+        database.execute(f"DELETE FROM {table}")
+    assert found(post, view, q.Text("inner words")) == [2]
+    assert not os.path.exists(index[0].path)
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "empty", "version", "torn"])
