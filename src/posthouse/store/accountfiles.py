@@ -67,10 +67,6 @@ class AccountFiles:
             found.reload()
         return found
 
-    def forget_keywords(self) -> None:
-        """After mailboxes were deleted or renamed."""
-        self._keywords.clear()
-
     def attempt(self, work: Callable[[], T]) -> T:
         """Does something in the account, which is made if need be; again if the index turns out to be damaged."""
         if not is_mailbox(self.path):

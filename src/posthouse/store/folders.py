@@ -85,7 +85,6 @@ def create(files: AccountFiles, name: str, special_use: str = "") -> None:
         # Rows of a mailbox that somebody else removed: this is another one.
         database.execute("DELETE FROM mailbox WHERE folder = ?", (folder.name,))
         make_folder(folder)
-        files.forget_keywords()
         sync.synchronise(database, folder, files.host, move_new=False)
         sync_directory(files.path)
     if special_use:
@@ -105,7 +104,6 @@ def delete(files: AccountFiles, name: str) -> None:
         doomed = f"{files.folder(INBOX).tmp}/{filename.unique_base(files.host, time.time_ns())}"
         os.rename(folder.path, doomed)  # gone at once, for everybody
         database.execute("DELETE FROM mailbox WHERE folder = ?", (folder.name,))
-        files.forget_keywords()
     sync_directory(files.path)
     if files.undelete_days:
         expunged.set_aside_folder(files.path, Folder(doomed, ""), folder.name)
@@ -142,7 +140,6 @@ def rename(files: AccountFiles, old: str, new: str) -> None:
             os.rename(before.path, after.path)
             database.execute("DELETE FROM mailbox WHERE folder = ?", (after.name,))
             database.execute("UPDATE mailbox SET folder = ? WHERE folder = ?", (after.name, before.name))
-        files.forget_keywords()
     sync_directory(files.path)
     coded = {_coded(name): _coded(target) for name, target in moves.items()}
     _change(_uses(files), lambda lines: {_moved(line, coded) for line in lines})

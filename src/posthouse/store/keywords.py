@@ -2,6 +2,8 @@
 
 Lines ``<number> <keyword>``, number 0 being the letter ``a``. There are 26 letters; a keyword that finds none
 free is not stored, and the flags that are given back say so.
+
+Invariant: the file is the truth. Where it is gone, with its mailbox or alone, no letter has a meaning, in any process.
 """
 
 import os
@@ -14,6 +16,8 @@ RECENT = 1 << 31  # a session's own, never in a file name
 _NAMES = {"\\Draft": filename.DRAFT, "\\Flagged": filename.FLAGGED, "\\Answered": filename.ANSWERED,
           "\\Seen": filename.SEEN, "\\Deleted": filename.DELETED, "\\Recent": RECENT}  # fmt: skip
 
+_NO_FILE = (-1, -1, -1)
+
 
 class Keywords:
     """The letters of one mailbox: flags to masks and back. Equal masks give the same frozenset."""
@@ -22,7 +26,7 @@ class Keywords:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._stamp = (-1, -1, -1)
+        self._stamp = _NO_FILE
         self._by_mask: dict[int, frozenset[str]] = {}
         self.names: tuple[str, ...] = ()
         self.reload()
@@ -31,23 +35,25 @@ class Keywords:
         """Reads the file again if it has changed."""
         try:
             state = os.stat(self._path)
-        except FileNotFoundError:
-            return
-        stamp = (state.st_mtime_ns, state.st_ino, state.st_size)
-        if stamp != self._stamp:
+            stamp = (state.st_mtime_ns, state.st_ino, state.st_size)
+            if stamp == self._stamp:
+                return
             self.names = _read(self._path)
-            self._by_mask = {}
-            self._stamp = stamp
+        except FileNotFoundError:
+            self.names, stamp = (), _NO_FILE
+        self._by_mask = {}
+        self._stamp = stamp
 
     def flags(self, mask: int) -> frozenset[str]:
-        found = self._by_mask.get(mask)
+        by_mask = self._by_mask  # of the names of now, or of no use to anybody: another thread may reload meanwhile
+        found = by_mask.get(mask)
         if found is None:
             letters = enumerate(self.names, filename.KEYWORD_SHIFT)
             found = frozenset(
                 [name for name, bit in _NAMES.items() if mask & bit]
                 + [name for bit, name in letters if name and mask >> bit & 1]
             )
-            self._by_mask[mask] = found
+            by_mask[mask] = found
         return found
 
     def bit(self, flag: str) -> int:

@@ -144,3 +144,14 @@ def test_select_says_all_that_a_client_must_know(client):
     untagged, tagged = client.command("EXAMINE INBOX")
     assert tagged == b"OK [READ-ONLY] EXAMINE completed"
     assert b"[PERMANENTFLAGS ()]" in b"".join(untagged)
+
+
+def test_a_keyword_is_told_although_another_mailbox_was_deleted_since_this_one_was_selected(client, live, connect):
+    client.append(b"Subject: x\r\n\r\n")
+    client.ok("CREATE old")
+    client.ok("SELECT INBOX")
+    connect(live).ok("DELETE old")
+    (told,) = client.ok("STORE 1 +FLAGS (Junk)")
+    assert b"Junk" in told
+    (fetched,) = client.ok("FETCH 1 FLAGS")
+    assert b"Junk" in fetched
