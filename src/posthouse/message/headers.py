@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from posthouse.message import charsets
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
+_LAST_BLANK_LINE = re.compile(rb"(?:\A|\n|\r(?=\r\Z))(\r?\n|\r)\Z")
 # A field or a stray line: up to the line end that no continuation line follows.
 _LINE_END = re.compile(rb"\n(?![ \t])")
 _NAME = re.compile(rb"([!-9;-~]++)[ \t]*+:")
@@ -82,6 +83,23 @@ def first(fields: Iterable[HeaderField], name: bytes) -> HeaderField | None:
 def only(data: bytes, names: Collection[bytes]) -> bytes:
     """The fields of these names, which are in lower case, as they stand, and a blank line."""
     kept = [data[field.start : field.end] for field in iterate(data) if field.name.lower() in names]
+    return b"".join([*kept, b"\r\n"])
+
+
+def without(data: bytes, names: Collection[bytes]) -> bytes:
+    """The header section but for the fields of these names, which are in lower case, and a blank line.
+
+    What is no field stays: together with what ``only`` gives, nothing of the section is lost.
+    """
+    kept: list[bytes] = []
+    at = 0
+    for field in iterate(data):
+        if field.name.lower() in names:
+            kept.append(data[at : field.start])
+            at = field.end
+    end = header_end(data)
+    blank_line = _LAST_BLANK_LINE.search(data, max(0, end - 3), end)
+    kept.append(data[at : blank_line.start(1) if blank_line else end])
     return b"".join([*kept, b"\r\n"])
 
 

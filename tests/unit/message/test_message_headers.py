@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.message import charsets
-from posthouse.message.headers import decode_words, fields, first, fold, header_end, printable, unfold
+from posthouse.message.headers import decode_words, fields, first, fold, header_end, printable, unfold, without
 
 
 @pytest.mark.parametrize(
@@ -113,3 +113,21 @@ def test_a_field_is_folded_between_words_and_torn_only_past_what_a_line_may_hold
 def test_what_is_not_printable_becomes_a_question_mark():
     assert printable("a\r\nb\0ü") == "a??b??"
     assert printable("a\x85ü\u2028", utf8=True) == "a?ü?"
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        (b"From me Sun Nov 22 18:44:19\r\nA: 1\r\n 2\r\nno field\r\nB: 3\r\n\r\nA: body\r\n",
+         b"From me Sun Nov 22 18:44:19\r\nno field\r\nB: 3\r\n\r\n"),
+        (b"a : 1\r\n\r\n", b"\r\n"),
+        (b"B: 1\nA: 2\n\nbody", b"B: 1\n\r\n"),
+        (b"B: 1\rA: 2\r\rbody", b"B: 1\r\r\n"),
+        (b"\r\nA: body\r\n", b"\r\n"),
+        (b"B: 1\r\nA: 2", b"B: 1\r\n\r\n"),
+        (b"", b"\r\n"),
+    ],
+)  # fmt: skip
+def test_what_is_no_field_stays_where_fields_are_left_out(data, left):
+    """RFC 3501 §6.4.5: HEADER.FIELDS.NOT has what HEADER.FIELDS has not."""
+    assert without(data, {b"a"}) == left

@@ -108,12 +108,7 @@ def _selected(header: bytes, section: Section) -> bytes:
         return header
     if section.text == "HEADER.FIELDS":
         return headers.only(header, section.fields)
-    kept = [
-        header[field.start : field.end]
-        for field in headers.iterate(header)
-        if field.name.lower() not in section.fields
-    ]
-    return b"".join([*kept, b"\r\n"])
+    return headers.without(header, section.fields)
 
 
 def partial(data: bytes, section: Section) -> bytes:
