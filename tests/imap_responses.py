@@ -6,8 +6,8 @@ Lists become tuples, strings and literals ``bytes``, numbers ``int``, NIL ``None
 import re
 
 _TOKEN = re.compile(
-    rb'(?P<open>\()|(?P<close>\))|"(?P<quoted>(?:[^"\\\r\n\x00\x80-\xff]|\\["\\])*)"|\{(?P<literal>\d+)\}\r\n'
-    rb"|(?P<atom>(?:BODY\[[^\]\r\n]*\](?:<\d+>)?|\\?[^(){ %*\"\\\]\x00-\x1f\x7f-\xff]+))"
+    rb'(?P<open>\()|(?P<close>\))|"(?P<quoted>(?:[^"\\\r\n\x00\x80-\xff]|\\["\\])*)"|~?\{(?P<literal>\d+)\}\r\n'
+    rb"|(?P<atom>(?:(?:BODY|BINARY(?:\.SIZE)?)\[[^\]\r\n]*\](?:<\d+>)?|\\?[^(){ %*\"\\\]\x00-\x1f\x7f-\xff]+))"
 )
 
 
@@ -20,7 +20,7 @@ def fetched(data: bytes) -> dict[int, dict[bytes, object]]:
     messages: dict[int, dict[bytes, object]] = {}
     at = 0
     while head := re.compile(rb"\* (\d+) FETCH (?=\()").match(data, at):
-        items, at = _value(data, head.end())
+        items, at = value(data, head.end())
         if not isinstance(items, tuple) or len(items) % 2 or not data.startswith(b"\r\n", at):
             raise ValueError(data[head.start() : head.start() + 200])
         at += 2
@@ -28,7 +28,7 @@ def fetched(data: bytes) -> dict[int, dict[bytes, object]]:
     return messages
 
 
-def _value(data: bytes, at: int) -> tuple[object, int]:
+def value(data: bytes, at: int) -> tuple[object, int]:
     """The value at a place and where it ends; no recursion, since structures are as deep as senders like."""
     stack: list[list[object]] = [[]]
     while True:
