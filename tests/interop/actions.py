@@ -95,6 +95,8 @@ class Actions:
         told = f'"{rng.choice(TOLD)}"'
         flags = ["SEEN", "UNSEEN", "DELETED", "UNDELETED", "FLAGGED", "UNFLAGGED", "ANSWERED", "DRAFT",
                  f"KEYWORD {rng.choice(FLAGS[5:])}", f"UNKEYWORD {rng.choice(FLAGS[5:])}",
+                 f"SENTSINCE {self.date()}", f"SENTBEFORE {self.date()}", f"SENTON {self.date()}",
+                 f"LARGER {rng.randrange(3000)}", f"SMALLER {rng.randrange(3000)}", "YOUNGER 86400", "OLDER 86400",
                  f"SINCE {self.date()}", f"BEFORE {self.date()}", f"ON {self.date()}"]  # fmt: skip
         plain = ["ALL", f"SUBJECT {word}", f"FROM {word}", f"TO {word}", f"CC {word}", f"BODY {told}", f"TEXT {told}",
                  f"HEADER {rng.choice(_FIELDS)} {word}", f'HEADER {rng.choice(_FIELDS)} ""',
@@ -105,7 +107,7 @@ class Actions:
         if talk.uids:
             plain.append(self.set(talk))
         kind = rng.random()
-        # Two flags, or days, below one OR or NOT: Dovecot makes "nothing" of what means "everything", or the reverse.
+        # Two flags, days or sizes below one OR or NOT: Dovecot takes "nothing" for "everything", or the reverse.
         if depth == 0:
             plain += flags
         if depth > 2 or kind < 0.6:
