@@ -3,7 +3,7 @@
 Lines ``<number> <keyword>``, number 0 being the letter ``a``. There are 26 letters; a keyword that finds none
 free is not stored, and the flags that are given back say so.
 
-Invariant: the file is the truth. Where it is gone, with its mailbox or alone, no letter has a meaning, in any process.
+Invariant: the file is the truth, in every process. Where it is gone no letter has a meaning.
 """
 
 import os
