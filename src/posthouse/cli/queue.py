@@ -22,6 +22,7 @@ from posthouse.cli import terminal
 from posthouse.cli.queuechoice import Choice, choosing, state_of
 from posthouse.cli.queueview import details, line, lines, print_array, printable, span, view_of
 from posthouse.cli.terminal import Json
+from posthouse.mailqueue.index import due_times
 from posthouse.mailqueue.outcomes import give_up
 from posthouse.mailqueue.spool import BusyError, CorruptMessageError, QueuedMessage, Spool
 from posthouse.runtime import privileges
@@ -42,17 +43,18 @@ Change = Callable[[QueuedMessage], str]
 @choosing
 def list_messages(choice: Choice, as_json: Json = False) -> None:
     """What waits, oldest first: a line for each recipient that is not done."""
-    views = (view_of(message) for message in _chosen(_spool(), choice))
-    if as_json:
-        print_array(views)
-        return
-    now = SystemClock().now().timestamp()
-    count = 0
-    for count, view in enumerate(views, 1):
-        if count == 1:
-            typer.echo(line("ID", "SIZE", "AGE", "NEXT", "SENDER -> RECIPIENT", "REASON"))
-        for text in lines(view, now):
-            print(text)  # typer's would flush each line: a queue may be long
+    spool, now = _spool(), SystemClock().now().timestamp()
+    with due_times(spool.directory) as due:
+        views = (view_of(message, now, due(message.id)) for message in _chosen(spool, choice))
+        if as_json:
+            print_array(views)
+            return
+        count = 0
+        for count, view in enumerate(views, 1):
+            if count == 1:
+                typer.echo(line("ID", "SIZE", "AGE", "NEXT", "SENDER -> RECIPIENT", "REASON"))
+            for text in lines(view, now):
+                print(text)  # typer's would flush each line: a queue may be long
     if not count:
         typer.echo("The queue is empty." if not choice.is_filter else "No such messages in the queue.")
 
@@ -90,16 +92,18 @@ def summary(
 def show(choice: Choice, as_json: Json = False) -> None:
     """Everything the queue knows about messages, with the history of their attempts."""
     choice.check()
-    found = _chosen(_spool(), choice)
+    spool, now = _spool(), SystemClock().now().timestamp()
     count = 0
-    if as_json:
-        seen = list(found)
-        count = len(seen)
-        print_array(view_of(message, with_history=True) for message in seen)
-    else:
-        for message in found:
-            count += 1
-            typer.echo("\n".join(details(message)))
+    with due_times(spool.directory) as due:
+        found = ((one, view_of(one, now, due(one.id), with_history=True)) for one in _chosen(spool, choice))
+        if as_json:
+            views = [view for _, view in found]
+            count = len(views)
+            print_array(views)
+        else:
+            for message, view in found:
+                count += 1
+                typer.echo("\n".join(details(message, view, now)))
     if count < len(choice.ids):
         raise typer.Exit(1)
 

@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from posthouse.base.clock import SystemClock
 from posthouse.cli import terminal
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.mailqueue.state import Attempt, RecipientState
 
+LEFT_ALONE = "its destination does not answer and is left alone"
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient for people and programs; times are seconds since 1970."""
+    """One recipient for people and programs; times are seconds since 1970.
+
+    ``left_alone``: it is due, but its destination does not answer, and is tried again at ``next_attempt``.
+    """
 
     address: str
     state: str
@@ -22,6 +26,7 @@ class RecipientView:
     next_attempt: float | None
     reply: str
     remote: str
+    left_alone: bool = False
     history: tuple[Attempt, ...] = ()
 
 
@@ -37,7 +42,8 @@ class MessageView:
     recipients: tuple[RecipientView, ...]
 
 
-def view_of(message: QueuedMessage, *, with_history: bool = False) -> MessageView:
+def view_of(message: QueuedMessage, now: float, due: float, *, with_history: bool = False) -> MessageView:
+    """``due``: when the runner looks at it again, 0 where that is not known."""
     return MessageView(
         id=message.id,
         size_bytes=message.size_bytes,
@@ -46,14 +52,18 @@ def view_of(message: QueuedMessage, *, with_history: bool = False) -> MessageVie
         hold=message.state.hold,
         recipients=tuple(
             [
-                _recipient_view(recipient.address, state, message.state.hold, with_history=with_history)
+                _recipient_view(
+                    recipient.address, state, message.state.hold, due if due > now else 0.0, with_history=with_history
+                )
                 for recipient, state in zip(message.envelope.recipients, message.state.recipients, strict=True)
             ]
         ),
     )
 
 
-def _recipient_view(address: str, state: RecipientState, hold: bool, *, with_history: bool) -> RecipientView:
+def _recipient_view(
+    address: str, state: RecipientState, hold: bool, later: float, *, with_history: bool
+) -> RecipientView:
     word = state.status
     if state.is_pending:
         word = "held" if hold else "deferred" if state.attempts else "waiting"
@@ -61,7 +71,8 @@ def _recipient_view(address: str, state: RecipientState, hold: bool, *, with_his
         address=address,
         state=f"{word}, report owed" if state.owed else word,
         attempts=state.attempts,
-        next_attempt=state.next_attempt if state.is_pending and not hold else None,
+        next_attempt=max(state.next_attempt, later) if state.is_pending and not hold else None,
+        left_alone=state.is_pending and not hold and later > state.next_attempt,
         reply=str(state.reply) if state.reply else "",
         remote=state.remote,
         history=tuple(state.history) if with_history else (),
@@ -83,7 +94,8 @@ def lines(view: MessageView, now: float) -> Iterator[str]:
         if recipient.state in ("delivered", "failed"):
             continue
         addresses = f"<{view.sender}> -> <{recipient.address}>" if front[0] else f"    -> <{recipient.address}>"
-        yield line(*front, _when(recipient, now), printable(addresses), printable(recipient.reply, limit=100))
+        reason = printable(recipient.reply, limit=100) or (LEFT_ALONE if recipient.left_alone else "")
+        yield line(*front, _when(recipient, now), printable(addresses), reason)
         front = ("", "", "")
 
 
@@ -91,9 +103,7 @@ def line(name: str, size: str, age: str, following: str, addresses: str, reason:
     return f"{name:<16}  {size:>6}  {age:>4}  {following:>8}  {addresses:<40}  {reason}".rstrip()
 
 
-def details(message: QueuedMessage) -> Iterator[str]:
-    now = SystemClock().now().timestamp()
-    view = view_of(message, with_history=True)
+def details(message: QueuedMessage, view: MessageView, now: float) -> Iterator[str]:
     yield f"{view.id}  {_size(view.size_bytes)}, {span(now - view.arrived)} old" + ("  ON HOLD" if view.hold else "")
     yield f"  from     <{printable(view.sender)}>"
     if message.envelope.login:
@@ -101,7 +111,8 @@ def details(message: QueuedMessage) -> Iterator[str]:
     for recipient in view.recipients:
         yield f"  to       <{printable(recipient.address)}>  {recipient.state}, attempts: {recipient.attempts}"
         if recipient.next_attempt is not None:
-            yield f"           next attempt {_when(recipient, now)}"
+            why = f": {LEFT_ALONE}" if recipient.left_alone else ""
+            yield f"           next attempt {_when(recipient, now)}{why}"
         if recipient.reply:
             yield f"           {printable(recipient.remote) or 'here'}: {printable(recipient.reply)}"
         for attempt in recipient.history:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from posthouse.runtime.log import log
@@ -54,6 +54,7 @@ _CENSUS = """
 SELECT CASE WHEN due >= ?1 THEN 'hold' WHEN due > ?2 THEN 'deferred' ELSE 'active' END AS state,
 count(DISTINCT message), min(message) FROM jobs WHERE taken = 0 GROUP BY state
 """
+_DUE_AGAIN = "SELECT min(due) FROM jobs WHERE message = ? AND taken = 0"
 _FIRST = "SELECT min(due) FROM jobs WHERE destination = ? AND owner = ? AND taken = 0"
 
 
@@ -240,3 +241,21 @@ def census(directory: str, now: float) -> dict[str, tuple[int, str]]:
         for state, count, first in file.execute(_CENSUS, (NEVER, now)):
             found[state] = (count, first)
     return found
+
+
+@contextlib.contextmanager
+def due_times(directory: str) -> Iterator[Callable[[str], float]]:
+    """When the runner looks at a message again, beside whoever else uses the file; 0 where that has nothing of it."""
+    path = os.path.join(directory, FILE)
+    if not os.path.exists(path):
+        yield lambda _: 0.0
+        return
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+
+        def due(name: str) -> float:
+            try:
+                return file.execute(_DUE_AGAIN, (name,)).fetchone()[0] or 0.0
+            except sqlite3.Error:
+                return 0.0
+
+        yield due

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from posthouse.base.errors import Reply
 from posthouse.cli import queue
 from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
+from posthouse.mailqueue.index import Index, Row
 from posthouse.mailqueue.spool import Spool
 from posthouse.mailqueue.state import Attempt
 from posthouse.message.envelope import Envelope, Recipient
@@ -156,6 +158,26 @@ def test_a_message_that_is_being_delivered_is_left_alone(mail, action, monkeypat
     with mail.spool.claim("a1"):
         assert "being delivered right now" in mail.run(action, "a1", code=1)
     assert mail.spool.woken() == []
+
+
+def test_what_waits_for_a_destination_that_does_not_answer_is_told(mail):
+    """Nobody has tried it, it is due, and the runner will not look at it for ten minutes."""
+    mail.enqueue("a1", "bob@d.example")
+    mail.enqueue("a2", "bob@d.example")
+    index = Index(mail.spool.directory)
+    index.open()
+    now = datetime.now(UTC).timestamp()
+    index.write(
+        {"a1": [Row("a1", "smtp:d.example", "", now + 600)], "a2": [Row("a2", "smtp:d.example", "", now - 5)]}
+    )
+    index.close()
+    first, second = mail.run("list").splitlines()[1:]
+    assert re.search(r" in [89]m .* its destination does not answer and is left alone$", first)
+    assert re.search(r" now +<alice@example.test> -> <bob@d.example>$", second)
+    assert "m: its destination does not answer" in mail.run("show", "a1")
+    told = {each["id"]: each["recipients"][0] for each in json.loads(mail.run("list", "--json"))}
+    assert (told["a1"]["left_alone"], told["a1"]["next_attempt"]) == (True, now + 600)
+    assert (told["a2"]["left_alone"], told["a2"]["next_attempt"]) == (False, 0.0)
 
 
 def test_of_many_those_that_are_free_are_changed(mail, monkeypatch):
