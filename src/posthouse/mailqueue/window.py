@@ -148,6 +148,8 @@ class Window:
         for start in range(0, len(names), BATCH):
             for message in await asyncio.to_thread(self._load, names[start : start + BATCH]):
                 found.append(message.id)
+                if message.id in woken:
+                    self._rowed.add(message.id)  # the index may have it, with when it was due until now
                 if self._is_held(message.id):
                     continue
                 if is_rough and (groups := self._roughly(message)):

@@ -13,6 +13,7 @@ from posthouse.journal.content import Content
 from posthouse.journal.journal import Journal
 from posthouse.mailqueue import schedule
 from posthouse.mailqueue.courier import Deferred, Delivered, Failed, Route
+from posthouse.mailqueue.index import census
 from posthouse.mailqueue.runner import Runner
 from posthouse.mailqueue.spool import BusyError, Spool
 from posthouse.mailqueue.state import HISTORY_LIMIT
@@ -445,6 +446,31 @@ def test_a_backlog_to_a_destination_that_does_not_answer_is_given_up_in_time_wit
     assert world.left() == []
     assert [owed for report in world.reports for _, owed in report].count("failed") == 30
     assert len(world.attempts) < 15
+
+
+@pytest.mark.parametrize("what", ["deleted", "delivered", "held and deleted"])
+def test_nothing_is_left_in_the_index_of_a_message_that_went_because_the_operator_said_so(world, what):
+    """What is on hold would have been counted for ever."""
+    world.answers["late@a.example"] = Deferred(LATER)
+    world.enqueue("late@a.example")
+    world.run()
+    if what.startswith("held"):
+        with world.changing() as state:
+            state.hold = True
+        world.run()
+        assert counted(world) == {"active": 0, "deferred": 0, "hold": 1}
+    world.answers.clear()
+    with world.changing() as state:
+        state.deleted = what.endswith("deleted")
+        state.recipients[0].next_attempt = 0.0
+    world.run()
+    assert world.left() == []
+    assert counted(world) == {"active": 0, "deferred": 0, "hold": 0}
+
+
+def counted(world):
+    found = census(world.spool.directory, world.clock.now().timestamp())
+    return {state: count for state, (count, _) in found.items()}
 
 
 def lose_index(world):
