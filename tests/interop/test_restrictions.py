@@ -319,7 +319,7 @@ def test_who_errs_often_is_answered_late_and_then_not_at_all(serve):
 def test_a_broken_table_is_told_at_the_start(tmp_path):
     house = House(tmp_path, '[smtp]\nsender_restrictions = ["check_sender_access senders"]\n')
     house.data.mkdir()
-    (house.data / "senders").write_text("a.example OK\nb.example HOLD\n")
+    (house.data / "senders").write_text("a.example OK\nb.example FILTER\n")
     done = house.cli("serve", check=False)
     assert done.returncode == 2
-    assert f"{house.data}/senders:2: 'HOLD' is no action" in done.stderr
+    assert f"{house.data}/senders:2: 'FILTER' is no action" in done.stderr
