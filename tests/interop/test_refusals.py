@@ -14,13 +14,13 @@ from posthouse.base import errors
 from posthouse.base.errors import Reply
 from posthouse.directory import expansion
 from posthouse.protocols.smtp import replies, xclient
-from posthouse.servers import door, smtp
+from posthouse.servers import door, smtp, smtplogin
 from posthouse.services import placement, reception, textfiles
 from posthouse.services.rewriting import checks
 
 ALICE = "alice@example.test"
 PROXY = "127.0.0.99"
-MODULES = (replies, xclient, smtp, door, reception, placement, expansion, checks, textfiles, errors)
+MODULES = (replies, xclient, smtp, smtplogin, door, reception, placement, expansion, checks, textfiles, errors)
 SETTINGS = f"""
 [smtp]
 max_size_bytes = 100000
@@ -103,7 +103,7 @@ CASES = {
         replies.ALREADY_AUTHENTICATED, *login(PASSWORD), "--from", f"{ALICE}>\r\nRSET\r\nAUTH PLAIN <", code=25
     ),
     "unknown mechanism": said(replies.UNKNOWN_MECHANISM, "AUTH NTLM"),
-    "auth failed": mail(smtp.AUTH_FAILED, *login("wrong"), code=28),
+    "auth failed": mail(smtplogin.AUTH_FAILED, *login("wrong"), code=28),
     "auth required": mail(replies.AUTH_REQUIRED, service="submission"),
     "not implemented": said(replies.NOT_IMPLEMENTED, "ETRN example.test"),
     "bad sequence": said(replies.BAD_SEQUENCE, f"RCPT TO:<{ALICE}>"),

@@ -29,6 +29,7 @@ from posthouse.servers.smtp import SmtpService
 from posthouse.services.filtering.filtering import Filtering
 from posthouse.services.guard import GUARD_FILE, Guard
 from posthouse.services.login import Login
+from posthouse.services.milters.session import Milters
 from posthouse.services.postfixmaps import PostfixMaps
 from posthouse.services.rates import Rates
 from posthouse.services.reception import Reception
@@ -168,7 +169,9 @@ def _sessions(
         if lmtp:
             return SmtpService(options, reception, None, context, timeout).serve
         door = Door.of(settings, rates, greets_late=not submission)
-        return SmtpService(options, reception, login, context, timeout, submission, door).serve
+        milters = Milters(settings, "submission" if submission else "smtp", its.placement, restrictions)
+        used = milters if milters.settings else None
+        return SmtpService(options, reception, login, context, timeout, submission, door, used).serve
 
     imap_service = ImapService(settings, login, its.store, its.directory, tls.users)
 

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from posthouse.config import destinations, filtering, relays, rewriting, transports
+from posthouse.config import destinations, filtering, milters, relays, rewriting, transports
 from posthouse.config.endpoints import POSTFIX_MAPS, parse_endpoint, parse_map_endpoint
 from posthouse.config.restrictions import parse_dns_list, parse_restriction
 
@@ -282,6 +282,11 @@ CHECKS: dict[str, Check] = {
     "filters.NAME.timeout_seconds": _whole(1, 3600),
     "filters.NAME.max_size_bytes": _whole(0, 2**40),
     "filters.NAME.on_failure": _choice("defer", "pass", "hold"),
+    "milters.NAME.address": milters.address,
+    "milters.NAME.listeners": _choice(*milters.LISTENERS),
+    "milters.NAME.on_failure": _choice(*milters.FAILURES),
+    "milters.NAME.timeout_seconds": _whole(1, 600),
+    "milters.NAME.message_seconds": _whole(1, 600),
     "relays.NAME.host": _relayhost,
     "relays.NAME.senders": relays.sender,
     "destinations.NAME.tls": _choice(*destinations.LEVELS),

@@ -14,11 +14,12 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast, get_type_hints
 
-from posthouse.config import filtering, relays, transports
+from posthouse.config import filtering, milters, relays, transports
 from posthouse.config.checks import CHECKS, is_hostname
 from posthouse.config.destinations import NAME as DESTINATION_NAME
 from posthouse.config.destinations import Destination
 from posthouse.config.filtering import FilterSettings
+from posthouse.config.milters import Milter
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import NO_PIPES, TRANSPORT_NAME, Transport, built_in
@@ -45,7 +46,7 @@ _KINDS: dict[Any, str] = {
 }
 _HEADER = re.compile(r"""\s*\[\s*((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*\]""")
 _KEY = re.compile(r"\s*([\w.\s\"'-]+?)\s*=")
-_NAMED_KEY = re.compile(r"^(transports|relays|destinations|filters)\..+\.")
+_NAMED_KEY = re.compile(r"^(transports|relays|destinations|filters|milters)\..+\.")
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 
 
@@ -64,6 +65,7 @@ class _Named:
 _NAMED: dict[Any, _Named] = {
     dict[str, Transport]: _Named(Transport, built_in, transports.problem, NO_PIPES),
     dict[str, FilterSettings]: _Named(FilterSettings, dict[str, FilterSettings], filtering.problem),
+    dict[str, Milter]: _Named(Milter, dict[str, Milter], milters.problem),
     dict[str, RelayHost]: _Named(RelayHost, dict[str, RelayHost], relays.problem),
     dict[str, Destination]: _Named(
         Destination,

@@ -10,6 +10,7 @@ from typing import Any, cast, get_type_hints
 from posthouse.config import destinations as destinations_module
 from posthouse.config import filtering as filtering_module
 from posthouse.config import mail as mail_module
+from posthouse.config import milters as milters_module
 from posthouse.config import reception as reception_module
 from posthouse.config import relays as relays_module
 from posthouse.config import rewriting as rewriting_module
@@ -18,6 +19,7 @@ from posthouse.config import submission as submission_module
 from posthouse.config import transports as transports_module
 from posthouse.config.destinations import Destination
 from posthouse.config.filtering import FilterSettings
+from posthouse.config.milters import Milter
 from posthouse.config.relays import RelayHost
 from posthouse.config.settings import Settings
 from posthouse.config.transports import Transport
@@ -40,11 +42,13 @@ _MODULES = (
     destinations_module,
     rewriting_module,
     filtering_module,
+    milters_module,
     submission_module,
 )
 _NAMED: dict[Any, type] = {
     dict[str, Transport]: Transport,
     dict[str, FilterSettings]: FilterSettings,
+    dict[str, Milter]: Milter,
     dict[str, RelayHost]: RelayHost,
     dict[str, Destination]: Destination,
 }

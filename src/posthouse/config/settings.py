@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from posthouse.config.destinations import Destination
 from posthouse.config.filtering import Filtering, FilterSettings
 from posthouse.config.mail import Mail
+from posthouse.config.milters import Milter
 from posthouse.config.reception import DnsListSites, Greylist, Rates, Verify
 from posthouse.config.relays import RelayHost
 from posthouse.config.rewriting import Rewrite
@@ -367,6 +368,7 @@ class Settings:
     rewrite: Rewrite = field(default_factory=Rewrite)
     filtering: Filtering = field(default_factory=Filtering)
     filters: dict[str, FilterSettings] = field(default_factory=dict[str, FilterSettings])
+    milters: dict[str, Milter] = field(default_factory=dict[str, Milter])
     imap: Imap = field(default_factory=Imap)
     pop3: Pop3 = field(default_factory=Pop3)
     auth: Auth = field(default_factory=Auth)

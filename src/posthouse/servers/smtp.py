@@ -16,7 +16,6 @@ from posthouse.journal.content import Content
 from posthouse.message.trace import with_protocol
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.sasl.exchange import ServerMechanism
-from posthouse.protocols.sasl.steps import Challenge, Failure, Success
 from posthouse.protocols.smtp.events import (
     Auth,
     AuthCancelled,
@@ -38,8 +37,9 @@ from posthouse.runtime.log import log, new_trace_id
 from posthouse.servers.door import TOO_EARLY, Door, TurnedAway
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.servers.smtpcounts import STAGES, SmtpCounts
-from posthouse.services.guard import ShutOut
+from posthouse.servers.smtplogin import take_step
 from posthouse.services.login import Login
+from posthouse.services.milters.session import Milters
 from posthouse.services.reception import Client, Reception, Transaction
 
 OK = Reply(250, "2.1.0", "Ok")
@@ -48,10 +48,7 @@ SHUTTING_DOWN = Reply(421, "4.3.2", "This server is restarting, please try again
 TIMED_OUT = Reply(421, "4.4.2", "Timeout: closing connection")
 MINIMUM_RATE = 1000
 """Octets a second: how fast, on the average, a message has to come that takes longer than the timeout."""
-AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed: wrong login or password")
 NO_TLS = Reply(454, "4.7.0", "TLS is not available at the moment")
-LOGIN_LATER = "4.7.0"
-AUTH_UNAVAILABLE = Reply(454, LOGIN_LATER, "Temporary authentication failure, please try again later")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,7 @@ class SmtpService:
     timeout_seconds: float
     is_submission: bool = False
     door: Door = field(default_factory=Door)
+    milters: Milters | None = None
 
     async def serve(self, connection: Connection) -> None:
         """Serve one connection until it ends."""
@@ -110,6 +108,8 @@ class SmtpSession:
             is_lmtp=service.options.lmtp,
             is_trusted=service.reception.is_trusted(connection.peer),
         )
+        if service.milters is not None:
+            self._client.milters = service.milters.session(self._client)
         self._mechanism: ServerMechanism | None = None
         self._transaction: Transaction | None = None
         self._pending: Content | None = None
@@ -136,11 +136,10 @@ class SmtpSession:
     async def _serve(self, early: bytes) -> None:
         engine = self._engine
         engine.auth_mechanisms = self._mechanisms()
-        engine.greet()
-        self._counts.accepted("connect")
-        if early:
-            engine.receive(early)
         try:
+            await self._greet()
+            if early:
+                engine.receive(early)
             while True:
                 event = engine.next_event()
                 if event is NEED_DATA:
@@ -153,6 +152,20 @@ class SmtpSession:
                     await self._answer(event)
         finally:
             self._drop()
+            if self._client.milters is not None:
+                self._client.milters.close()
+
+    async def _greet(self) -> None:
+        try:
+            if self._client.milters is not None:
+                await self._client.milters.connect()
+        except Refused as error:
+            self._log_refusal(None, error)
+            self._counts.turned_down("connect", error.reply, error)
+            self._engine.reply(replace(error.reply, code=554))  # RFC 5321 §3.1
+            return
+        self._engine.greet()
+        self._counts.accepted("connect")
 
     async def _pump(self) -> None:
         """Send what there is to send, then wait for the client."""
@@ -214,6 +227,8 @@ class SmtpSession:
         client = self._client
         client.helo = event.name
         client.with_protocol = self._with_protocol(event.verb)
+        if client.milters is not None:
+            await client.milters.helo()
         self._engine.accept_hello()
 
     async def _start_tls(self, _: StartTls) -> None:
@@ -246,6 +261,8 @@ class SmtpSession:
             client.login = event.login
         client.known = {}
         self._peer = peer(connection, "smtp")
+        if client.milters is not None:
+            await client.milters.connect()
         self._engine.accept_xclient(event.login)
         self._engine.auth_mechanisms = self._mechanisms()
 
@@ -262,30 +279,13 @@ class SmtpSession:
         await self._take_step(event.data)
 
     async def _take_step(self, response: bytes | None) -> None:
-        login, mechanism = self._service.login, self._mechanism
+        login, mechanism, client = self._service.login, self._mechanism, self._client
         assert login is not None
         assert mechanism is not None
-        try:
-            step = await login.authenticate(mechanism, mechanism.step(response), self._peer)
-        except PosthouseError as error:
-            tell = log.info if isinstance(error, ShutOut) else log.warning
-            tell("login-unavailable", peer=self._peer.address, reason=error.reason)
-            says_when = error.reply.status == LOGIN_LATER and 400 <= error.reply.code < 500
-            reply = error.reply if says_when else AUTH_UNAVAILABLE
-            self._counts.turned_down("auth", reply, error)
-            self._engine.auth_failure(reply)
-            return
-        match step:
-            case Challenge(data):
-                self._engine.auth_challenge(data)
-            case Success(account):
-                self._client.login = account
-                self._client.with_protocol = self._with_protocol("EHLO")
-                self._counts.accepted("auth")
-                self._engine.auth_success()
-            case Failure():
-                self._counts.turned_down("auth", AUTH_FAILED)
-                self._engine.auth_failure(AUTH_FAILED)
+        account = await take_step(login, mechanism, response, self._peer, self._engine, self._counts)
+        if account:
+            client.login, client.mechanism = account, mechanism.name
+            client.with_protocol = self._with_protocol("EHLO")
 
     async def _auth_cancelled(self, _: AuthCancelled) -> None:
         self._mechanism = None
@@ -360,6 +360,8 @@ class SmtpSession:
         return with_protocol(verb, tls=self._connection.is_tls, auth=bool(self._client.login))
 
     def _drop(self) -> None:
+        if self._client.milters is not None:
+            self._client.milters.abort()
         if self._transaction is not None:
             self._transaction.close()
             self._transaction = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from posthouse.base.clock import Clock
-from posthouse.base.errors import Refused, Reply, TryLater
+from posthouse.base.errors import PosthouseError, Refused, Reply, TryLater
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account, ToHost, ToMailbox
 from posthouse.journal.content import Content
@@ -27,6 +27,7 @@ from posthouse.message.tlsrequired import waives_tls
 from posthouse.message.trace import received_header
 from posthouse.runtime.log import new_trace_id
 from posthouse.services.filtering.filtering import Filtered, Filtering, From
+from posthouse.services.milters.session import MilterSession
 from posthouse.services.networks import is_in
 from posthouse.services.placement import Accepted, Placement, not_stored
 from posthouse.services.restrictions.decision import Outcome
@@ -74,6 +75,10 @@ class Client:
     has_run_ahead: bool = False
     known: dict[Any, Any] = field(default_factory=dict[Any, Any])
     """What the restrictions have found out about this client so far."""
+    mechanism: str = ""
+    """How it has logged in."""
+    milters: MilterSession | None = None
+    """Who is told of its session, where there are any."""
 
     @property
     def may_relay(self) -> bool:
@@ -186,12 +191,28 @@ class Reception:
         transaction = Transaction(client, envelope, size_bytes)
         if client.login and self._allowances is not None:
             transaction.allowance = await self._allowances.begin(client.login, client.peer, size_bytes)
+        if client.milters is not None:
+            await client.milters.mail(transaction)
         return transaction
 
     async def add_recipient(
         self, transaction: Transaction, address: str, notify: frozenset[str] = frozenset(), orcpt: str = ""
     ) -> None:
         """RCPT TO. Raises ``Refused`` or ``TryLater``; otherwise the recipient is in."""
+        milters = transaction.client.milters
+        try:
+            accepted = await self._recipient(transaction, address, notify, orcpt)
+        except PosthouseError as error:
+            if milters is not None:
+                await milters.refused(transaction, address, error.reply)
+            raise
+        if milters is not None:
+            await milters.rcpt(transaction, address, notify, orcpt)
+        transaction.accepted.append(accepted)
+
+    async def _recipient(
+        self, transaction: Transaction, address: str, notify: frozenset[str], orcpt: str
+    ) -> Accepted:
         await self._check_lists(transaction, address)
         client = transaction.client
         is_changed = self._rewriting is not None and not client.is_lmtp
@@ -212,7 +233,7 @@ class Reception:
         # A branch of an alias that leads nowhere is the queue's: its sender gets a report, the others get the mail.
         lost = tuple(ToHost(failure.address, "smtp", "") for failure in resolution.failures)
         recipient = Recipient(canonical, address, orcpt, notify)
-        transaction.accepted.append(Accepted(recipient, destinations + lost))
+        return Accepted(recipient, destinations + lost)
 
     async def _check_lists(self, transaction: Transaction, address: str) -> None:
         """Go through the restriction lists. Raises ``Refused`` or ``TryLater``."""
@@ -224,15 +245,16 @@ class Reception:
         _obey(outcome, transaction)
 
     async def check_data(self, transaction: Transaction) -> None:
-        """DATA: go through its list. Raises ``Refused`` or ``TryLater``."""
-        restrictions, client = self._restrictions, transaction.client
-        if restrictions is None or not restrictions.has_data_list or client.is_lmtp:
-            return
-        accepted = transaction.accepted
-        facts = self._facts(restrictions, transaction, accepted[0].recipient.address if len(accepted) == 1 else "")
-        facts.stage = "DATA"
-        outcome = await restrictions.data(facts)
-        _obey(outcome, transaction)
+        """DATA: go through its list, ask the milters. Raises ``Refused`` or ``TryLater``."""
+        restrictions, client, accepted = self._restrictions, transaction.client, transaction.accepted
+        if restrictions is not None and restrictions.has_data_list and not client.is_lmtp:
+            facts = self._facts(
+                restrictions, transaction, accepted[0].recipient.address if len(accepted) == 1 else ""
+            )
+            facts.stage = "DATA"
+            _obey(await restrictions.data(facts), transaction)
+        if client.milters is not None:
+            await client.milters.data(transaction)
 
     def _facts(self, restrictions: Restrictions, transaction: Transaction, address: str) -> Facts:
         client, envelope = transaction.client, transaction.envelope
@@ -303,6 +325,10 @@ class Reception:
         if self._filtering is not None and handed.accepted and not client.is_lmtp:
             filtered = await self._filtering.finish(_source(client), handed, prefix)
             transaction.content = filtered.handed.content
+        if client.milters is not None and filtered.handed.accepted:
+            handed, prefix = await client.milters.finish(transaction, filtered.handed, filtered.prefix)
+            filtered = replace(filtered, handed=handed, prefix=prefix)
+            transaction.content = content = handed.content
         recipients = [entry.recipient.address for entry in transaction.accepted]
         if transaction.allowance is None or self._allowances is None:
             await self._place(filtered, client, recipients, filtered.handed.hold)

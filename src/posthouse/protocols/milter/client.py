@@ -156,6 +156,11 @@ class MilterClientEngine:
         """Whether the milter owes an answer."""
         return self._asked is not None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be told something: everything before has been answered."""
+        return self._asked is None and self._answer is None
+
     # Within.
 
     def _tell(self, stage: Stage, data: bytes, macros: Mapping[str, str]) -> None:
@@ -185,7 +190,7 @@ class MilterClientEngine:
             )
 
     def _check_is_free(self) -> None:
-        if self._asked is not None or self._answer is not None:
+        if not self.is_free:
             raise RuntimeError("the milter has not answered yet")
 
     def _take(self) -> bytes | None:
