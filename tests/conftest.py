@@ -27,6 +27,7 @@ PACKAGES = {
     "testsaslauthd": ["sasl2-bin"],
     "pamtester": ["pamtester"],
     "make": ["make"],
+    "spamd": ["spamd", "spamassassin"],
     "clamd": ["clamav-daemon"],
     "maildrop": ["maildrop"],
     "bounceparser": ["libmail-deliverystatus-bounceparser-perl"],

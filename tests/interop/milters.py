@@ -1,7 +1,5 @@
-"""Real milters, each on a Unix socket of its own, with a configuration made for the test; stopped by pid."""
+"""Real milters and scanners, started for a test, waited for until they answer, stopped by pid."""
 
-import os
-import pwd
 import socket
 import subprocess
 import time
@@ -49,11 +47,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def own(user: str, *paths: Path) -> None:
-    """Give these to a Unix user, where we may."""
-    if os.geteuid() == 0:
-        found = pwd.getpwnam(user)
-        for path in paths:
-            os.chown(path, found.pw_uid, found.pw_gid)
