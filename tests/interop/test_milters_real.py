@@ -55,7 +55,7 @@ def rspamd(need, tmp_path_factory):
         f"""
 options {{
   url_tld = "{place}/tlds";
-  pidfile = "{place}/pid"; hs_cache_dir = "{place}"; tempdir = "{place}"; gtube_patterns = "all";
+  pidfile = "{place}/pid"; hs_cache_dir = "{place}"; tempdir = "{place}"; enable_test_patterns = true;
   dns {{ timeout = 0.1s; retransmits = 1; nameserver = ["127.0.0.1:9"]; }}
 }}
 logging {{ type = "console"; level = "warning"; }}

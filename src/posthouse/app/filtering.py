@@ -13,7 +13,7 @@ from posthouse.filters.pipeline import Entry, Pipeline
 from posthouse.filters.quarantine import DIRECTORY, Quarantine
 from posthouse.services.filtering.filtering import Filtering
 
-SCANNERS = frozenset({"clamd", "command"})
+SCANNERS = frozenset({"clamd", "command", "icap"})
 """The kinds that look for viruses: one can stand in for another."""
 
 
@@ -42,6 +42,22 @@ def _filter(name: str, one: FilterSettings, settings: Settings) -> Filter:
             from posthouse.filters.command import CommandFilter
 
             return CommandFilter(name, one, settings.path("tmp"))
+        case "icap":
+            from posthouse.filters.icap import IcapFilter
+
+            return IcapFilter(name, list(map(parse_endpoint, one.servers)), one.service)
+        case "rspamd":
+            from posthouse.filters.rspamd import RspamdFilter
+
+            return RspamdFilter(
+                name,
+                list(map(parse_endpoint, one.servers)),
+                settings.path(one.password_file) if one.password_file else "",
+            )
+        case "spamc":
+            from posthouse.filters.spamc import SpamcFilter
+
+            return SpamcFilter(name, list(map(parse_endpoint, one.servers)))
         case kind:
             raise AssertionError(f"{kind} is no kind of filter")
 

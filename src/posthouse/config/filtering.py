@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from posthouse.config.endpoints import parse_endpoint
 
-KINDS = ("clamd", "command")
+KINDS = ("clamd", "command", "icap", "rspamd", "spamc")
 """What a filter may be; what each needs is in ``problem``."""
 
 
@@ -14,10 +14,15 @@ class FilterSettings:
     """A filter that is shown each message before it is taken in (docs/filtering.md), by a name of your own."""
 
     kind: str = ""
-    """What it is: ``clamd``: ClamAV's daemon; ``command``: a program that scans a file for viruses."""
+    """What it is: ``clamd``: ClamAV's daemon; ``command``: a program that scans a file for viruses; ``icap``: a
+    virus scanner that speaks ICAP; ``rspamd``: rspamd over HTTP; ``spamc``: SpamAssassin's spamd."""
     servers: tuple[str, ...] = ()
-    """``clamd``: where the daemons are, ``host:port`` or ``unix:/path``, in order of preference: the next one is
-    asked where one does not answer."""
+    """But for ``command``: where the daemons are, ``host:port`` or ``unix:/path``, in order of preference: the next
+    one is asked where one does not answer. rspamd's are its normal workers."""
+    service: str = "avscan"
+    """``icap``: the path of the server's service that scans."""
+    password_file: str = ""
+    """``rspamd``: file with the password that its workers want. Empty: they want none."""
     argv: tuple[str, ...] = ()
     """``command``: the program, by its full path, and its arguments; ``{file}`` stands for the message's file."""
     clean_codes: tuple[str, ...] = ("0",)
@@ -79,6 +84,8 @@ def problem(settings: FilterSettings) -> str:
     match settings.kind:
         case "clamd":
             return "" if settings.servers else "servers has to say where clamd is, as in 'unix:/run/clamav/clamd.ctl'"
+        case "icap" | "rspamd" | "spamc" as kind:
+            return "" if settings.servers else f"servers has to say where {kind} is, as in '127.0.0.1:PORT'"
         case "command":
             return _command_problem(settings)
         case _:

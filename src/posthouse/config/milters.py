@@ -10,8 +10,8 @@ FAILURES = ("accept", "reject", "tempfail", "quarantine")
 
 @dataclass(frozen=True, slots=True)
 class Milter:
-    """A program that speaks Sendmail's milter protocol (docs/filtering.md), by a name of your own. Several are asked
-    in the order in which they stand here, each about what those before it have left of the message."""
+    """A program that speaks Sendmail's milter protocol (docs/other-filters.md), by a name of your own. Several are
+    asked in the order in which they stand here, each about what those before it have left of the message."""
 
     address: str = ""
     """Where it listens: ``unix:/path``, ``host:port`` or ``inet:host:port``."""

@@ -27,15 +27,16 @@ _MOST_SYMBOLS = 40
 
 
 class RspamdFilter:
-    """``servers``: rspamd's normal workers, in order of preference; ``password``: where they want one.
+    """``servers``: rspamd's normal workers, in order of preference; ``password_file``: where they want one.
 
     Of a single recipient rspamd is told who it is for (``User`` too), so that its settings by user count.
     """
 
-    def __init__(self, name: str, servers: Sequence[Endpoint], password: str = "") -> None:
+    def __init__(self, name: str, servers: Sequence[Endpoint], password_file: str = "") -> None:
         self.name = name
         self._servers = tuple(servers)
-        self._password = password
+        self._password_file = password_file
+        self._password = ""
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -57,8 +58,8 @@ class RspamdFilter:
         self, target: str, facts: Mapping[str, str], mail: Mail, fine: Sequence[int] = (200,)
     ) -> dict[str, Any]:
         headers = {name: value for name, value in facts.items() if value}
-        if self._password:
-            headers["Password"] = self._password
+        if self._password_file:
+            headers["Password"] = self._password = self._password or _read(self._password_file)
         size = len(mail.prefix) + mail.size
 
         def question() -> Iterable[bytes]:
@@ -74,6 +75,14 @@ class RspamdFilter:
             return _object(event.body)
 
         return await ask(self._servers, question, HttpClientEngine, accept)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError) as error:
+        raise FilterTrouble(f"password_file: {error}") from None
 
 
 def _facts(mail: Mail) -> dict[str, str]:
