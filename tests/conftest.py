@@ -28,6 +28,7 @@ PACKAGES = {
     "pamtester": ["pamtester"],
     "make": ["make"],
     "spamd": ["spamd", "spamassassin"],
+    "spamass-milter": ["spamass-milter", "spamc"],
     "clamd": ["clamav-daemon"],
     "maildrop": ["maildrop"],
     "bounceparser": ["libmail-deliverystatus-bounceparser-perl"],

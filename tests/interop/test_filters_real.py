@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.milters import Program, free_port
+from tests.interop.spamd import start_spamd
 
 from posthouse.config.endpoints import Endpoint
 from posthouse.filters.filter import FilterTrouble, Mail
@@ -20,15 +21,6 @@ from posthouse.journal.content import Content
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 HEAD = b"From: a@far.example\r\nTo: bob@example.test\r\nSubject: hello\r\nMessage-ID: <1@far.example>\r\n\r\n"
-RULES = """
-required_score 5
-body TEST_STRING /XJS\\*C4JDBQADN1\\.NSBN3/
-describe TEST_STRING the string that tests
-score TEST_STRING 7.5
-use_bayes 1
-bayes_path {place}/bayes
-bayes_file_mode 0777
-"""
 RSPAMD = """
 options {{
   url_tld = "{place}/tlds"; pidfile = "{place}/pid"; hs_cache_dir = "{place}"; tempdir = "{place}";
@@ -74,22 +66,10 @@ def test_rspamd_gives_a_verdict_even_where_the_first_server_is_away(rspamd):
 def spamd(need):
     # Started as root it works as nobody, who does not get into pytest's folders.
     with tempfile.TemporaryDirectory() as place:
-        yield from _spamd(need("spamd"), Path(place))
-
-
-def _spamd(program, place):
-    port = free_port()
-    for folder in (place, place / "rules"):
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o777)
-    (place / "rules" / "10_test.cf").write_text(RULES.format(place=place))
-    plugins = "".join(f"loadplugin Mail::SpamAssassin::Plugin::{name}\n" for name in ("Check", "Bayes"))
-    (place / "init.pre").write_text(plugins)
-    where = ["-C", str(place / "rules"), f"--siteconfigpath={place}", "-i", f"127.0.0.1:{port}"]
-    command = [program, "-L", "-x", "-m", "1", "--allow-tell", "-s", "stderr", *where]
-    running = Program(command, port, place / "log")
-    yield SpamcFilter("spamassassin", [Endpoint("127.0.0.1", port)])
-    running.stop()
+        running = start_spamd(need("spamd"), Path(place))
+        assert isinstance(running.address, int)
+        yield SpamcFilter("spamassassin", [Endpoint("127.0.0.1", running.address)])
+        running.stop()
 
 
 def test_spamd_gives_a_score_and_the_names_of_its_rules(spamd):
