@@ -61,6 +61,7 @@ class Client:
 
     ``with_protocol`` is the word for the Received field (RFC 3848); ``tls`` the version and cipher, or empty.
     ``name``: its name where somebody trusted has told it. ``has_run_ahead``: it has sent what it may not send yet.
+    ``mechanism``: how it has logged in. ``milters``: who is told of its session, where there are any.
     """
 
     peer: str
@@ -76,9 +77,7 @@ class Client:
     known: dict[Any, Any] = field(default_factory=dict[Any, Any])
     """What the restrictions have found out about this client so far."""
     mechanism: str = ""
-    """How it has logged in."""
     milters: MilterSession | None = None
-    """Who is told of its session, where there are any."""
 
     @property
     def may_relay(self) -> bool:
@@ -201,7 +200,7 @@ class Reception:
         """RCPT TO. Raises ``Refused`` or ``TryLater``; otherwise the recipient is in."""
         milters = transaction.client.milters
         try:
-            accepted = await self._recipient(transaction, address, notify, orcpt)
+            accepted = await self._route(transaction, address, notify, orcpt)
         except PosthouseError as error:
             if milters is not None:
                 await milters.refused(transaction, address, error.reply)
@@ -210,9 +209,7 @@ class Reception:
             await milters.rcpt(transaction, address, notify, orcpt)
         transaction.accepted.append(accepted)
 
-    async def _recipient(
-        self, transaction: Transaction, address: str, notify: frozenset[str], orcpt: str
-    ) -> Accepted:
+    async def _route(self, transaction: Transaction, address: str, notify: frozenset[str], orcpt: str) -> Accepted:
         await self._check_lists(transaction, address)
         client = transaction.client
         is_changed = self._rewriting is not None and not client.is_lmtp
@@ -248,9 +245,8 @@ class Reception:
         """DATA: go through its list, ask the milters. Raises ``Refused`` or ``TryLater``."""
         restrictions, client, accepted = self._restrictions, transaction.client, transaction.accepted
         if restrictions is not None and restrictions.has_data_list and not client.is_lmtp:
-            facts = self._facts(
-                restrictions, transaction, accepted[0].recipient.address if len(accepted) == 1 else ""
-            )
+            only = accepted[0].recipient.address if len(accepted) == 1 else ""
+            facts = self._facts(restrictions, transaction, only)
             facts.stage = "DATA"
             _obey(await restrictions.data(facts), transaction)
         if client.milters is not None:
