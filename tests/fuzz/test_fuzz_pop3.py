@@ -10,7 +10,7 @@ from posthouse.protocols.pop3.server import OUTPUT_LIMIT, Pop3ServerEngine, Serv
 
 WORDS = [
     b"USER ", b"PASS ", b"APOP ", b"AUTH ",
-    b"PLAIN ", b"STLS", b"CAPA", b"RETR ", b"TOP ", b"DELE ", b"LIST ", b"UIDL ",
+    b"PLAIN ", b"STLS", b"UTF8", b"LANG ", b"CAPA", b"RETR ", b"TOP ", b"DELE ", b"LIST ", b"UIDL ",
     b"QUIT", b"RSET", b"1", b"2 ", b"99999999999999999999", b"-1", b"=", b"*", b"\r\n", b"\r\n", b"\n", b"\r", b"\0",
     b"\xff\xfe", b" ", b"x" * 9000,
 ]  # fmt: skip

@@ -178,7 +178,15 @@ def _sessions(
     async def imap(connection: Connection) -> None:
         await ImapSession(imap_service, connection).run()
 
-    pop3 = Pop3Service(hostname, login, its.directory, its.store, tls.users, settings.pop3.timeout_seconds).serve
+    pop3 = Pop3Service(
+        hostname,
+        login,
+        its.directory,
+        its.store,
+        tls.users,
+        settings.pop3.timeout_seconds,
+        settings.pop3.login_delay_seconds,
+    ).serve
     submission = smtp(submission=True)
     maps = PostfixMaps(its.directory, settings)
     tables = {

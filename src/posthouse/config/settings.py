@@ -225,6 +225,8 @@ class Pop3:
 
     timeout_seconds: int = 600
     """How long a silent client is kept (RFC 1939 §3 asks for at least 10 minutes)."""
+    login_delay_seconds: int = 0
+    """An account's logins have to be so far apart; 0: they needn't (LOGIN-DELAY of RFC 2449 §6.5)."""
 
 
 @dataclass(frozen=True, slots=True)

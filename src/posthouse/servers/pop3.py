@@ -33,7 +33,8 @@ from posthouse.protocols.pop3.events import (
     UserPass,
 )
 from posthouse.protocols.pop3.maildrop import Maildrop
-from posthouse.protocols.pop3.server import Pop3ServerEngine, ServerOptions
+from posthouse.protocols.pop3.options import ServerOptions
+from posthouse.protocols.pop3.server import Pop3ServerEngine
 from posthouse.protocols.sasl.apop import Apop as ApopExchange
 from posthouse.protocols.sasl.exchange import ServerMechanism, timestamp
 from posthouse.protocols.sasl.steps import Challenge, Failure, Success
@@ -63,6 +64,7 @@ class Pop3Service:
     store: Store
     tls: ssl.SSLContext | None
     timeout_seconds: float
+    login_delay_seconds: int = 0
 
     async def serve(self, connection: Connection) -> None:
         """Serve one connection until it ends."""
@@ -104,6 +106,7 @@ class Pop3Session:
                 starttls=offers_tls,
                 auth=self._mechanisms(),
                 timestamp=self._timestamp.decode(),
+                login_delay_seconds=service.login_delay_seconds,
             )
         )
         self._exchange: ServerMechanism | None = None
@@ -263,7 +266,7 @@ class Pop3Session:
         self._account = email
         store = self._service.store.account(account.maildir, quota=account.quota)
         try:
-            self._lock = await store.lock_maildrop()
+            self._lock = await store.lock_maildrop(self._service.login_delay_seconds)
             self._view = await store.select("INBOX")
             self._maildrop = await _snapshot(self._view)
         except BaseException:

@@ -85,9 +85,9 @@ class AccountStore:
         """All or none; None takes away. Raises NoSuchMailbox, TooLongMetadata, TooMuchMetadata."""
         await self._run(metadata.change, name, user, values)
 
-    async def lock_maildrop(self) -> MaildropLock:
-        """The maildrop for one POP3 session, until ``close()``. Raises InUse."""
-        return await self._run(lambda files: MaildropLock(files.path))
+    async def lock_maildrop(self, delay_seconds: int = 0) -> MaildropLock:
+        """The maildrop for one POP3 session, until ``close()``. Raises InUse, TooSoon."""
+        return await self._run(lambda files: MaildropLock(files.path, delay_seconds))
 
     async def _run(self, work: Callable[..., T], *arguments: object) -> T:
         try:

@@ -56,6 +56,16 @@ class ReadOnly(Refused):
         super().__init__(Reply(550, "5.7.1", "Mailbox is open read-only"), f"{name!r} is open read-only")
 
 
+class TooSoon(Refused):
+    """The account's last POP3 login was a moment ago (RFC 2449 §8.1.1)."""
+
+    def __init__(self, maildir: str, delay_seconds: int) -> None:
+        text = f"[LOGIN-DELAY] Log in again {delay_seconds} seconds after the last time"
+        super().__init__(
+            Reply(450, "4.2.1", text), f"maildrop {maildir!r} was opened less than {delay_seconds} s ago"
+        )
+
+
 class InUse(Refused):
     """Another POP3 session has the maildrop (RFC 1939 §4; RFC 2449 §8.1.1)."""
 

@@ -1,9 +1,11 @@
 """POP3 sessions over real sockets, most of them with Python's own client."""
 
 import asyncio
+import os
 import poplib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from posthouse.protocols.sasl import client as sasl
 from posthouse.runtime.server import Server
 from posthouse.servers.pop3 import SLICE_BYTES, Pop3Service
 from posthouse.services.login import Login
+from posthouse.store.errors import TooSoon
 from posthouse.store.maildroplock import MaildropLock
 
 ALICE = "alice@example.test"
@@ -67,8 +70,8 @@ class Store:
         assert maildir == "example.test/alice/"
         return self
 
-    async def lock_maildrop(self) -> MaildropLock:
-        return MaildropLock(self.directory)
+    async def lock_maildrop(self, delay_seconds: int = 0) -> MaildropLock:
+        return MaildropLock(self.directory, delay_seconds)
 
     async def select(self, name: str) -> "Store":
         assert name == "INBOX"
@@ -156,10 +159,11 @@ def serve(store: Store, authority: trustme.CA) -> Callable:
     authority.issue_cert("localhost").configure_cert(context)
 
     @asynccontextmanager
-    async def running(auth: Auth, timeout_seconds: float) -> AsyncIterator[Served]:
+    async def running(auth: Auth, timeout_seconds: float, login_delay_seconds: int) -> AsyncIterator[Served]:
         directory, server = Directory(), Server()
         login = Login(directory, auth, hostname="mail.example.test", secret=b"k" * 32, failure_seconds=0.0)
-        service = Pop3Service("mail.example.test", login, directory, store, context, timeout_seconds)  # type: ignore[arg-type]
+        kept = (login, directory, store, context, timeout_seconds, login_delay_seconds)
+        service = Pop3Service("mail.example.test", *kept)  # type: ignore[arg-type]
         sock = socket.create_server(("127.0.0.1", 0))
         await server.listen(sock, service.serve)
         try:
@@ -168,9 +172,15 @@ def serve(store: Store, authority: trustme.CA) -> Callable:
             await server.drain(5.0)
             await login.close()
 
-    def run(talk: Callable[[Served], object], auth: Auth | None = None, timeout_seconds: float = 30.0) -> object:
+    def run(
+        talk: Callable[[Served], object],
+        auth: Auth | None = None,
+        timeout_seconds: float = 30.0,
+        login_delay_seconds: int = 0,
+    ) -> object:
         async def main() -> object:
-            async with running(auth or Auth(mechanisms=MECHANISMS), timeout_seconds) as served:
+            offered = auth or Auth(mechanisms=MECHANISMS)
+            async with running(offered, timeout_seconds, login_delay_seconds) as served:
                 return await asyncio.to_thread(talk, served)
 
         return asyncio.run(main())
@@ -324,6 +334,36 @@ def test_wrong_password_is_refused_until_it_is_too_often(serve: Callable):
     assert isinstance(answer, bytes)
     assert answer.count(b"-ERR [AUTH] Wrong login or password\r\n") == 10
     assert b"secret" not in answer
+
+
+def test_logins_are_so_far_apart_as_login_delay_says(tmp_path):
+    """RFC 2449 §6.5, §8.1.1: only who may log in hears of it, and whoever comes too soon need not wait for longer."""
+    directory = str(tmp_path)
+    file = tmp_path / "posthouse.pop3.lock"
+    MaildropLock(directory).close()
+    MaildropLock(directory, 60).close()
+    for age in (10, 59):
+        os.utime(file, (0, time.time() - age))
+        with pytest.raises(TooSoon, match="less than 60 s"):
+            MaildropLock(directory, 60)
+    for age in (61, -100):  # and when the clock has been set back
+        os.utime(file, (0, time.time() - age))
+        MaildropLock(directory, 60).close()
+        with pytest.raises(TooSoon):
+            MaildropLock(directory, 60)
+        MaildropLock(directory).close()
+
+
+def test_who_comes_back_too_soon_is_told_so(serve: Callable):
+    def talk(served: Served) -> None:
+        client = served.logged_in()
+        assert client.capa()["LOGIN-DELAY"] == ["3600"]
+        client.quit()
+        with pytest.raises(poplib.error_proto, match=r"^b'-ERR \[LOGIN-DELAY\] Log in again 3600 seconds after"):
+            served.logged_in()
+        assert b"-ERR [AUTH]" in served.talk(f"USER {ALICE}\r\nPASS wrong\r\n".encode())
+
+    serve(talk, login_delay_seconds=3600)
 
 
 def test_second_session_finds_the_maildrop_in_use(serve: Callable):

@@ -1,5 +1,5 @@
 """The POP3 server's engine: RFC 1939, CAPA and response codes (RFC 2449, RFC 3206), STLS (RFC 2595), AUTH (RFC 5034),
-APOP where the driver gives a timestamp.
+UTF8 and LANG (RFC 6856), APOP where the driver gives a timestamp.
 
 The driver logs the client in and hands the maildrop over; from then on the engine answers all but RETR, TOP and
 QUIT itself.
@@ -12,7 +12,6 @@ Invariants:
 
 from binascii import b2a_base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
@@ -32,6 +31,7 @@ from posthouse.protocols.pop3.events import (
     UserPass,
 )
 from posthouse.protocols.pop3.maildrop import Maildrop
+from posthouse.protocols.pop3.options import LANGUAGE, ServerOptions, capabilities
 
 
 class State(Enum):
@@ -44,31 +44,13 @@ class State(Enum):
 
 
 ALLOWED = {
-    State.AUTHORIZATION: {"CAPA", "QUIT", "STLS", "USER", "PASS", "APOP", "AUTH"},
+    State.AUTHORIZATION: {"CAPA", "QUIT", "LANG", "UTF8", "STLS", "USER", "PASS", "APOP", "AUTH"},
     State.TRANSACTION: {
-        "CAPA", "QUIT", "NOOP", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET",
+        "CAPA", "QUIT", "LANG", "NOOP", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET",
     },
 }  # fmt: skip
 
 OUTPUT_LIMIT = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """``starttls``: offer STLS. ``auth``: the SASL mechanisms to offer; where PLAIN is none of them, USER is not
-    offered either. ``timestamp``: what the greeting ends with where APOP is to be offered (RFC 1939 §7).
-
-    ``max_line`` in octets: more than the 255 of RFC 2449 §4, since SASL's responses come in lines too, tokens of
-    16 KiB among them.
-    ``max_errors``: commands not understood and logins refused before the client is sent away.
-    """
-
-    hostname: str
-    starttls: bool = False
-    auth: tuple[str, ...] = ()
-    timestamp: str = ""
-    max_line: int = 24_576
-    max_errors: int = 10
 
 
 class Pop3ServerEngine:
@@ -90,6 +72,8 @@ class Pop3ServerEngine:
         self._output: list[bytes] = []
         self._output_size = 0
         self._has_timestamp = bool(options.timestamp)
+        self._login_delay_seconds = options.login_delay_seconds
+        self._is_utf8 = False
         self._ok(f"{options.hostname} POP3 server ready {options.timestamp}".rstrip())
 
     # The driver's side: bytes and events.
@@ -223,20 +207,35 @@ class Pop3ServerEngine:
 
     def _capa(self, _: str) -> None:
         """RFC 2449 §5."""
-        capabilities = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER"]
-        if self._takes_passwords:
-            capabilities.append("USER")
-        if self.auth_mechanisms:
-            capabilities.append("SASL " + " ".join(self.auth_mechanisms))
-        if self._offers_tls and self._state is State.AUTHORIZATION:
-            capabilities.append("STLS")
+        has_stls = self._offers_tls and self._state is State.AUTHORIZATION
+        lines = capabilities(
+            self.auth_mechanisms, self._login_delay_seconds, has_user=self._takes_passwords, has_stls=has_stls
+        )
         self._ok("Capability list follows")
-        self._write("".join([f"{name}\r\n" for name in capabilities]).encode() + b".\r\n")
+        self._write("".join([f"{line}\r\n" for line in lines]).encode() + b".\r\n")
 
     def _stls(self, _: str) -> StartTls | None:
         if not self._offers_tls:
             return self._bad("TLS is not available or already active")
+        if self._is_utf8:
+            return self._bad("STLS comes before UTF8")
         return StartTls()
+
+    def _utf8(self, _: str) -> None:
+        """RFC 6856 §2.1. Messages are sent as they are, whether or not it was said."""
+        self._is_utf8 = True
+        self._ok("UTF-8 it is")
+
+    def _lang(self, wanted: str) -> None:
+        """RFC 6856 §3.2: all there is is English."""
+        tag = LANGUAGE.partition(" ")[0]
+        if not wanted:
+            self._ok("Language listing follows")
+            self._write(f"{LANGUAGE}\r\n.\r\n".encode())
+        elif wanted.lower() in ("*", tag):
+            self._ok(f"{tag} English it is")
+        else:
+            self._error("That language is not spoken here")
 
     def _user(self, login: str) -> None:
         if not self._takes_passwords:
@@ -316,6 +315,8 @@ class Pop3ServerEngine:
     _HANDLERS: ClassVar[dict[str, Callable[["Pop3ServerEngine", str], Event | None]]] = {
         "CAPA": _capa,
         "STLS": _stls,
+        "UTF8": _utf8,
+        "LANG": _lang,
         "USER": _user,
         "PASS": _pass,
         "APOP": _apop,

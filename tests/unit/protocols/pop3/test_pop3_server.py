@@ -97,8 +97,34 @@ def test_capabilities_are_listed():
     assert answer.endswith(b"\r\n.\r\n")
     assert set(answer.decode().split("\r\n")[1:-2]) == {
         "TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "USER",
-        "SASL SCRAM-SHA-256 PLAIN", "STLS",
+        "SASL SCRAM-SHA-256 PLAIN", "STLS", "UTF8 USER", "LANG", "IMPLEMENTATION Posthouse",
     }  # fmt: skip
+
+
+def test_login_delay_is_announced_where_there_is_one():
+    """RFC 2449 §6.5."""
+    assert b"\r\nLOGIN-DELAY 900\r\n" in said(connected(ServerOptions("h", login_delay_seconds=900)), b"CAPA\r\n")
+    assert b"LOGIN-DELAY" not in said(connected(), b"CAPA\r\n")
+
+
+def test_utf8_is_said_before_the_login_and_after_stls():
+    """RFC 6856 §2.1."""
+    engine = connected()
+    assert said(engine, b"UTF8\r\n").startswith(b"+OK")
+    assert said(engine, b"STLS\r\n").startswith(b"-ERR")
+    engine.receive("USER ä@example.test\r\nPASS ö\r\n".encode())
+    assert engine.next_event() == UserPass("ä@example.test", "ö")
+    assert said(logged_in(), b"UTF8\r\n") == b"-ERR Not now\r\n"
+
+
+@pytest.mark.parametrize("engine", [connected, logged_in])
+def test_the_language_is_english(engine):
+    """RFC 6856 §3.2 and §3.3."""
+    engine = engine()
+    assert said(engine, b"LANG\r\n") == b"+OK Language listing follows\r\nen English\r\n.\r\n"
+    for wanted in (b"*", b"en", b"EN"):
+        assert said(engine, b"LANG %s\r\n" % wanted).startswith(b"+OK en ")
+    assert said(engine, b"LANG MUL\r\n").startswith(b"-ERR")
 
 
 def test_stls_is_not_announced_after_the_login():
