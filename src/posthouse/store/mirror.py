@@ -16,6 +16,7 @@ Invariants:
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import time
 from collections import Counter, defaultdict
@@ -35,6 +36,10 @@ LOCK_SECONDS = 10.0
 _TICK_NS = 20_000_000  # what has changed so shortly before may change again without another mtime
 _STATE = "posthouse-mbox"
 _UNKNOWN = "-"
+_notes = re.compile(
+    rb"^(?:Content-Length|Lines|X-UIDL|X-Mozilla-[A-Za-z0-9]+|X-Evolution):.*\n(?:[ \t].*\n)*",
+    re.MULTILINE | re.IGNORECASE,
+)
 Key = tuple[str, int]
 """A message's digest, and which of those that are the same it is."""
 
@@ -305,8 +310,10 @@ class _Exchange:
 
 
 def digest_of(data: bytes) -> str:
-    """Of what survives in an mbox file, whatever becomes of line ends."""
-    return hashlib.sha256(data.replace(b"\r", b"").rstrip(b"\n")).hexdigest()[:32]
+    """Of what survives in an mbox file, whatever becomes of line ends, and whatever programs note in the header."""
+    head, end, body = data.replace(b"\r", b"").partition(b"\n\n")
+    text = _notes.sub(b"", head + b"\n") + end + body
+    return hashlib.sha256(text.rstrip(b"\n")).hexdigest()[:32]
 
 
 def _read_state(folder: Folder) -> tuple[dict[Key, _Known], str]:

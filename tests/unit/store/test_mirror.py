@@ -129,6 +129,22 @@ def test_other_programs_expunge_and_flag_and_no_other_uid_changes(box):
     assert box.shown() == [(4, "four", "")]
 
 
+def test_fields_that_mail_programs_add_make_no_other_message(box):
+    """mutt writes Content-Length and Lines into each message that stands behind one that it has changed."""
+    box.deliver("one", "two", "three")
+    wanted = box.shown()
+    box.edit(
+        lambda raws: [mboxformat.ended(raw.replace(b"\n\n", b"\nContent-Length: 5\nLines: 1\n\n", 1)) for raw in raws]
+    )
+    assert box.shown() == wanted
+    view = box.select()
+    box.post.run(view.store_flags([2], frozenset({"\\Deleted"}), "add"))
+    box.post.run(view.expunge())
+    assert box.in_file() == [("one", ""), ("three", "")]
+    with open(box.path, "rb") as file:
+        assert file.read().count(b"\nLines: 1\n") == 2
+
+
 def test_messages_that_are_the_same_are_told_apart(box):
     box.deliver("same", "same", "same")
     view = box.select()
