@@ -31,6 +31,8 @@ PACKAGES = {
     "spamass-milter": ["spamass-milter", "spamc"],
     "clamd": ["clamav-daemon"],
     "maildrop": ["maildrop"],
+    "offlineimap": ["offlineimap3"],
+    "getmail": ["getmail6"],
     "bounceparser": ["libmail-deliverystatus-bounceparser-perl"],
     "mariadbd": ["mariadb-server", "mariadb-client", "galera-4", "rsync"],
     "postgres": ["postgresql"],
