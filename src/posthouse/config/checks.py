@@ -247,6 +247,7 @@ CHECKS: dict[str, Check] = {
     "imap.timeout_seconds": _whole(1, 86_400),
     "imap.max_append_bytes": _whole(1024, 2**40),
     "pop3.timeout_seconds": _whole(1, 86_400),
+    "pop3.login_delay_seconds": _whole(0, 86_400),
     "auth.mechanisms": _choice(*MECHANISMS, "APOP"),
     "auth.chain": _choice("sql", "pam", "ldap"),
     "guard.block_after": _whole(0, 1_000_000),
