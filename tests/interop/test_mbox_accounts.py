@@ -1,12 +1,18 @@
 """An account that is an mbox file: deliveries, IMAP, POP3, mutt and Python's mailbox on one file."""
 
 import mailbox
+import os
 import poplib
+import pwd
+import re
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 
 import pytest
 from imapclient import IMAPClient
+from tests.databases import new_folder
 from tests.interop.house import PASSWORD, mail, run, trusting, until, without_trace
 
 HOST = "127.0.0.1"
@@ -14,12 +20,29 @@ NAMES = ("first", "second", "third")
 BODIES = [mail(name, f"From here, {name}\r\n") for name in NAMES]
 
 
-@pytest.fixture
-def bob(house, account):
+DOVECOT = """
+base_dir = {folder}/run
+log_path = {folder}/log
+mail_location = mbox:{folder}/folders:INBOX={folder}/inbox
+mbox_write_locks = dotlock fcntl
+mbox_lazy_writes = no
+protocols = imap pop3
+ssl = no
+"""
+
+
+def make_account(house, account) -> str:
     address = account("bob")
     with closing(sqlite3.connect(house.data / "posthouse.db", timeout=30)) as database, database:
         path = f"example.test/{address.partition('@')[0]}"
         database.execute("UPDATE users SET maildir = ? WHERE email = ?", (path, address))
+    return address
+
+
+@pytest.fixture
+def bob(house, account):
+    address = make_account(house, account)
+    path = f"example.test/{address.partition('@')[0]}"
     for count, message in enumerate(BODIES, 1):
         house.deliver(address, message)  # by way of the queue
         until(lambda count=count: len(subjects(house.data / "mail" / path)) == count)
@@ -60,6 +83,54 @@ def test_imap_and_pop3_show_the_file_and_change_it(house, bob, path):
     assert [line.split()[1] for line in session.uidl()[1]][:2] == [known[0].split()[1], known[2].split()[1]]
     session.quit()
     assert house.cli("mailbox", "check", bob).stdout == "1 accounts, 0 problems\n"
+
+
+def test_a_file_that_dovecot_kept_is_taken_over_with_its_uids_keywords_and_pop3_ids(need, house, account):
+    if os.geteuid() != 0:
+        pytest.skip("only root can run Dovecot as somebody else")
+    need("dovecot")
+    folder = new_folder("nobody")
+    (folder / "folders").mkdir()
+    (folder / "conf").write_text(DOVECOT.format(folder=folder))
+    box = mailbox.mbox(folder / "inbox")
+    for number in range(5):
+        box.add(mail(f"letter {number}").replace(b"\r\n", b"\n"))
+    box.close()
+    for path in (folder, *folder.iterdir()):
+        shutil.chown(path, "nobody")
+
+    def dovecot(protocol: str, *commands: str) -> str:
+        line = [f"/usr/lib/dovecot/{protocol}", "-c", folder / "conf"]
+        nobody = pwd.getpwnam("nobody")
+        identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        environment = {"USER": "bob", "HOME": str(folder)}
+        said = "".join(f"{command}\r\n" for command in commands).encode()
+        pipes = {"input": said, "capture_output": True}
+        done = subprocess.run(line, env=environment, timeout=30, check=False, **pipes, **identity)
+        return (done.stdout + done.stderr).decode()
+
+    dovecot("imap", "a SELECT INBOX", r"b STORE 1,3 +FLAGS (\Deleted)", "c EXPUNGE", "d LOGOUT")
+    dovecot("imap", "a SELECT INBOX", r"b STORE 2 +FLAGS (Work \Seen \Flagged)", "d LOGOUT")
+    told = dovecot("imap", "a SELECT INBOX", "b FETCH 1:* (UID FLAGS)", "d LOGOUT")
+    known = re.findall(r"^\d+ [0-9a-f]{16}", dovecot("pop3", "UIDL", "QUIT"), re.MULTILINE)
+    before = re.findall(r"UIDVALIDITY \d+", told), re.findall(r"FETCH \(UID (\d+)", told)
+    assert (len(before[0]), before[1], len(known)) == (1, ["2", "4", "5"], 3), told
+    address = make_account(house, account)
+    place = house.data / "mail" / "example.test" / address.partition("@")[0]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "inbox", place)
+    shutil.rmtree(folder)
+
+    with house.imap(address) as imap:
+        validity = imap.response("UIDVALIDITY")[1][0].decode()
+        uids = [re.search(rb"UID (\d+)", line)[1].decode() for line in imap.fetch("1:*", "(UID)")[1]]
+    assert ([f"UIDVALIDITY {validity}"], uids) == before
+    assert house.flags(address) == [set(), {"\\Seen", "\\Flagged", "Work"}, set()]
+    with closing(poplib.POP3(HOST, house.ports["pop3"], timeout=30)) as session:
+        session.user(address)
+        session.pass_(PASSWORD)
+        assert [line.decode() for line in session.uidl()[1]] == known
+        session.quit()
 
 
 def test_who_idles_hears_of_what_mutt_does_with_the_file(need, house, bob, path, tmp_path):

@@ -24,6 +24,8 @@ _own_fields = re.compile(
 _flag_fields = re.compile(rb"^(?:Status|X-Status|X-Keywords):.*\n(?:[ \t].*\n)*", re.MULTILINE | re.IGNORECASE)
 _status = re.compile(rb"^(?:X-)?Status:[ \t]*([A-Za-z]*)", re.MULTILINE | re.IGNORECASE)
 _keywords = re.compile(rb"^X-Keywords:[ \t]*(.*)", re.MULTILINE | re.IGNORECASE)
+_uid = re.compile(rb"^X-UID:[ \t]*(\d{1,9})[ \t]*$", re.MULTILINE | re.IGNORECASE).search
+_uid_base = re.compile(rb"^X-IMAP(?:base)?:[ \t]*(\d{1,10}) +(\d{1,10})(?: |$)", re.MULTILINE | re.IGNORECASE).search
 _is_internal = re.compile(rb"^X-IMAP:", re.MULTILINE | re.IGNORECASE).search
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LETTERS = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "T": "\\Draft", "D": "\\Deleted"}
@@ -41,12 +43,15 @@ class TooLong(ValueError):
 @dataclass(frozen=True, slots=True)
 class MboxMessage:
     """``data`` with LF, unquoted and without the fields that mail programs keep their notes in; ``date`` in seconds
-    since the epoch. ``is_internal``: it is itself only such a note, c-client's."""
+    since the epoch. ``uid``: what Dovecot or c-client gave it, 0 for none; ``uid_base``: UIDVALIDITY and the last UID
+    that they gave, in one message of a file. ``is_internal``: it is itself only such a note, c-client's."""
 
     data: bytes
     flags: frozenset[str]
     date: float
     is_old: bool
+    uid: int
+    uid_base: tuple[int, int] | None
     is_internal: bool
 
 
@@ -85,8 +90,15 @@ def parsed(raw: bytes) -> MboxMessage:
         flags.update(found.decode("utf-8", "replace").split())
     said = _from(line)
     data = _quoted_from.sub(rb"\1", _own_fields.sub(b"", head) + end + body)
+    uid, base = _uid(head), _uid_base(head)
     return MboxMessage(
-        data, frozenset(flags), _time(said[1]) if said else 0.0, "O" in letters, bool(_is_internal(head))
+        data,
+        frozenset(flags),
+        _time(said[1]) if said else 0.0,
+        "O" in letters,
+        int(uid[1]) if uid else 0,
+        (int(base[1]), int(base[2])) if base else None,
+        bool(_is_internal(head)),
     )
 
 

@@ -19,6 +19,7 @@ import os
 import re
 import stat
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ from typing import BinaryIO
 
 from posthouse.base.errors import TryLater
 from posthouse.journal.checkpoint import sync_file_systems
-from posthouse.store import filename, mbox, mboxformat, quota
+from posthouse.store import filename, mbox, mboxformat, quota, uidlist
 from posthouse.store.crlf import to_crlf
+from posthouse.store.dotlock import Dotlock
 from posthouse.store.keywords import Keywords
 from posthouse.store.layout import Folder, replace_file, sync_directory
 
@@ -60,6 +62,7 @@ class _InFile:
     size: int
     mask: int
     is_old: bool
+    uid: int
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ class _Exchange:
         self.known, said = _read_state(folder)
         self.ours = _maildir(folder)
         self.is_file_same = said == self.file_stamp
+        self.uid_base: tuple[int, int] | None = None
 
     def run(self) -> None:
         if self.is_file_same and self._is_ours_same():
@@ -110,6 +114,8 @@ class _Exchange:
         internal, theirs = self._read_file()
         keys, flags, dropped, fresh = self._compare(theirs)
         added = self._put(fresh, theirs)
+        if self.uid_base and not self.known:
+            self._take_over_uids({**keys, **added}, theirs, *self.uid_base)
         kept: list[tuple[Key, _Known]] = []
         for key in theirs:
             if key not in dropped:
@@ -136,7 +142,8 @@ class _Exchange:
                     raise TryLater(f"{self.path}: a message is longer than {LARGEST_BYTES} octets")
                 message = mboxformat.parsed(raw)
                 mask = self.keywords.mask(message.flags)
-                entry = _InFile(start, len(raw), mask, message.is_old)
+                entry = _InFile(start, len(raw), mask, message.is_old, message.uid)
+                self.uid_base = self.uid_base or message.uid_base
                 if message.is_internal:
                     internal.append(entry)
                     continue
@@ -243,6 +250,19 @@ class _Exchange:
                 sync_directory(f"{self.folder.path}/{place}")
             quota.add(self.folder.path, octets, len(moves))
         return added
+
+    def _take_over_uids(self, bases: dict[Key, str], theirs: dict[Key, _InFile], uidvalidity: int, last: int) -> None:
+        """What Dovecot or c-client gave before it was our turn, as far as it ascends."""
+        entries: list[uidlist.Entry] = []
+        taken = 0
+        for key, entry in theirs.items():
+            if taken < entry.uid:
+                taken = entry.uid
+                entries.append((taken, bases[key], ""))
+        with Dotlock(self.folder.uidlist):
+            if not os.path.lexists(self.folder.uidlist) and 0 < uidvalidity < 2**32:
+                uidnext = max(min(last, uidlist.LARGEST_UID), taken) + 1
+                uidlist.rewrite(self.folder.uidlist, uidvalidity, uidnext, uuid.uuid4().hex, entries)
 
     # The file
 

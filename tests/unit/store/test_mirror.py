@@ -145,6 +145,22 @@ def test_fields_that_mail_programs_add_make_no_other_message(box):
         assert file.read().count(b"\nLines: 1\n") == 2
 
 
+def test_uids_that_dovecot_or_c_client_gave_are_taken_over(box):
+    notes = [b"X-IMAPbase: 1234567890 0000000009 Work\nX-UID: 3   \n", b"X-UID: 7\n", b"X-UID: 5\n", b""]
+    for number, note in enumerate(notes):
+        box.deliver(str(number), status=note)
+    assert box.shown() == [(3, "0", ""), (7, "1", ""), (10, "2", ""), (11, "3", "")]
+    assert box.select().uidvalidity == 1234567890
+    box.deliver("later", status=b"X-UID: 8\n")
+    assert box.shown()[-1] == (12, "later", "")
+
+
+@pytest.mark.parametrize("note", [b"X-IMAPbase: 0 3\n", b"X-IMAPbase: 9999999999 3\n", b"X-IMAPbase: x\n", b""])
+def test_uids_without_a_uidvalidity_mean_nothing(box, note):
+    box.deliver("one", status=note + b"X-UID: 5\n")
+    assert box.shown() == [(1, "one", "")]
+
+
 def test_messages_that_are_the_same_are_told_apart(box):
     box.deliver("same", "same", "same")
     view = box.select()
