@@ -11,6 +11,8 @@ from posthouse.message.headers import printable
 
 _FROM = re.compile(rb"\n(>*From )")
 _MAY_BECOME_FROM = re.compile(rb"\n>*(?:F(?:r(?:o(?:m)?)?)?)?\Z")
+_NOTE = re.compile(rb"(?:Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase)[ \t]*:", re.IGNORECASE).match
+_LONGEST_HELD = 4096
 _BLANK = re.compile(r"\s")
 
 
@@ -28,6 +30,32 @@ def with_lf(chunks: Iterable[bytes]) -> Iterator[bytes]:
         held = b"\r" if data.endswith(b"\r") else b""
         yield data[: len(data) - len(held)].replace(b"\r\n", b"\n")
     yield held
+
+
+def without_notes(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A message with LF without the fields in which programs note flags and UIDs: senders have no say in those."""
+    source = iter(chunks)
+    held, is_dropped, is_line_start = b"", False, True
+    for chunk in source:
+        data = held + chunk
+        at = 0
+        kept: list[bytes] = []
+        while (end := data.find(b"\n", at) + 1) or len(data) - at > _LONGEST_HELD:
+            line = data[at : end or len(data)]
+            if is_line_start and line == b"\n":
+                yield b"".join(kept) + data[at:]
+                yield from source
+                return
+            if is_line_start:
+                is_dropped = bool(_NOTE(line)) or (is_dropped and line[:1] in (b" ", b"\t"))
+            is_line_start = bool(end)
+            if not is_dropped:
+                kept.append(line)
+            at += len(line)
+        held = data[at:]
+        yield b"".join(kept)
+    if not (_NOTE(held) or (is_dropped and held[:1] in (b" ", b"\t"))) if is_line_start else not is_dropped:
+        yield held
 
 
 def quoted(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.message.address import lookup_key, split, split_extension
 from posthouse.message.envelope import Recipient
 from posthouse.message.headers import fields, printable, unfold
-from posthouse.message.mboxlines import from_line, quoted, with_lf
+from posthouse.message.mboxlines import from_line, quoted, with_lf, without_notes
 from posthouse.message.trace import delivered_to, return_path
 from posthouse.services.handover import Handover, Job
 from posthouse.services.outlets import Outlet
@@ -86,7 +86,7 @@ class Delivering:
             return Deferred(MAILBOX_FULL)
         try:
             make_parents(path)
-            mbox.append(path, _with(prefix, quoted(with_lf(_chunks(message)))))
+            mbox.append(path, _with(prefix, quoted(without_notes(with_lf(_chunks(message))))))
         except OSError as error:
             raise TryLater(f"{account.email}: {error}") from error
         return Delivered(DELIVERED)

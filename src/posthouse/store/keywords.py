@@ -7,6 +7,7 @@ Invariant: the file is the truth, in every process. Where it is gone no letter h
 """
 
 import os
+import re
 
 from posthouse.store import filename
 from posthouse.store.dotlock import Dotlock
@@ -85,8 +86,8 @@ class Keywords:
             self.reload()
 
 
-def _writable(flag: str) -> bool:
-    return flag.isascii() and flag.isprintable() and " " not in flag
+# An atom of IMAP: whatever else a file says would end its list of flags (RFC 3501 §9, flag-keyword).
+_writable = re.compile(r"""[^(){ %*"\\\]\x00-\x1f\x7f-\U0010ffff]+""").fullmatch
 
 
 def _read(path: str) -> tuple[str, ...]:

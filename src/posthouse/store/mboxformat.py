@@ -26,7 +26,7 @@ _status = re.compile(rb"^(?:X-)?Status:[ \t]*([A-Za-z]*)", re.MULTILINE | re.IGN
 _keywords = re.compile(rb"^X-Keywords:[ \t]*(.*)", re.MULTILINE | re.IGNORECASE)
 _uid = re.compile(rb"^X-UID:[ \t]*(\d{1,9})[ \t]*$", re.MULTILINE | re.IGNORECASE).search
 _uid_base = re.compile(rb"^X-IMAP(?:base)?:[ \t]*(\d{1,10}) +(\d{1,10})(?: |$)", re.MULTILINE | re.IGNORECASE).search
-_is_internal = re.compile(rb"^X-IMAP:", re.MULTILINE | re.IGNORECASE).search
+_is_internal = re.compile(rb"^Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA$", re.MULTILINE).search
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LETTERS = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "T": "\\Draft", "D": "\\Deleted"}
 _NAMES = {name: letter for letter, name in _LETTERS.items()}
@@ -98,7 +98,7 @@ def parsed(raw: bytes) -> MboxMessage:
         "O" in letters,
         int(uid[1]) if uid else 0,
         (int(base[1]), int(base[2])) if base else None,
-        bool(_is_internal(head)),
+        bool(base and _is_internal(head)),
     )
 
 

@@ -143,8 +143,9 @@ class _Exchange:
                 message = mboxformat.parsed(raw)
                 mask = self.keywords.mask(message.flags)
                 entry = _InFile(start, len(raw), mask, message.is_old, message.uid)
-                self.uid_base = self.uid_base or message.uid_base
-                if message.is_internal:
+                if not start:  # elsewhere it is nobody's but the sender's
+                    self.uid_base = message.uid_base
+                if message.is_internal and not start:
                     internal.append(entry)
                     continue
                 digest = digest_of(message.data)

@@ -161,6 +161,21 @@ def test_uids_without_a_uidvalidity_mean_nothing(box, note):
     assert box.shown() == [(1, "one", "")]
 
 
+def test_only_what_is_first_in_a_file_can_be_c_clients_own_note_and_keywords_are_atoms(box):
+    note = (
+        b"From: x\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1234567890 0000000004\n\nx\n"
+    )
+    mbox.append(box.path, [FROM, note])
+    box.deliver("one", status=b'X-UID: 4\nX-Keywords: Work a)b {5} "q %s * \\\\x \xe4\n')
+    mbox.append(box.path, [FROM, note])
+    assert box.shown() == [(4, "one", "Work"), (5, "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", "")]
+    view = box.select()
+    box.post.run(view.store_flags([4], frozenset({"\\Deleted"}), "add"))
+    box.post.run(view.expunge())
+    with open(box.path, "rb") as file:
+        assert file.read().count(b"\nX-IMAP: 1234567890") == 2, "it stays in the file"
+
+
 def test_messages_that_are_the_same_are_told_apart(box):
     box.deliver("same", "same", "same")
     view = box.select()
