@@ -6,6 +6,7 @@ import typer
 
 from posthouse.cli import (
     account,
+    acl,
     alias,
     config,
     db,
@@ -64,6 +65,7 @@ app.command()(export)
 app.command()(audit)
 app.add_typer(guard.app, name="guard")
 app.add_typer(limits.app, name="limits")
+mailbox.app.add_typer(acl.app, name="acl")
 app.add_typer(mailbox.app, name="mailbox")
 mailbox.app.command("index")(searchindex.index)
 app.add_typer(queue.app, name="queue")

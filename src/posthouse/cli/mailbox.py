@@ -30,6 +30,7 @@ from posthouse.services import accounts, mailsources
 from posthouse.store import expunged, filename, folders, mboxformat, quota, upkeep
 from posthouse.store.accountfiles import AccountFiles, is_mailbox, open_account
 from posthouse.store.layout import INBOX, SEPARATOR, canonical_name
+from posthouse.store.shares import Shares
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ Addresses = Annotated[list[str] | None, typer.Argument(help="Accounts.")]
 @app.command("list")
 def listing(address: str, as_json: Json = False) -> None:
     """The mailboxes of an account, with their numbers."""
-    with _one(address) as files:
+    with one(address) as files:
         found = upkeep.mailboxes(files)
     if as_json:
         terminal.print_json([{**asdict(box), **asdict(numbers)} for box, numbers in found])
@@ -81,8 +82,11 @@ def check(addresses: Addresses = None, every: Every = False, as_json: Json = Fal
 def repair(addresses: Addresses = None, every: Every = False) -> None:
     """Mend what `check` finds: no UID changes, and no message is touched. Exit code 1: not all could be mended."""
     is_all = True
+    settings = terminal.settings()
+    shares = Shares(settings.path(settings.mail.root))
     for account, files in several(addresses, every):
         upkeep.repair(files, quota.parse(account.quota))
+        shares.note(files, account.email)
         left = upkeep.check(files)
         for finding in left:
             _print_finding(account, finding)
@@ -110,7 +114,7 @@ def export(
         if file is None:
             _make_directory(target, terminal.settings())
         try:
-            files = stack.enter_context(_one(address))
+            files = stack.enter_context(one(address))
             chosen = [canonical_name(mailbox)] if mailbox else [INBOX, *sorted(folders.existing_names(files))]
             letters = _told(_letters(files, chosen[:1] if kind == ".mbox" else chosen), "exported")
             if file is None:
@@ -137,7 +141,7 @@ def import_messages(
     into = canonical_name(mailbox)
     with ExitStack() as stack:
         file = None if source.is_dir() else stack.enter_context(source.open("rb"))
-        files = stack.enter_context(_one(address, make=True))
+        files = stack.enter_context(one(address, make=True))
         putting = upkeep.Putting(files)
         added = known = failed = 0
         for arrival in _told(mailsources.arrivals(str(source), file, into), "read"):
@@ -168,7 +172,7 @@ def restore(
     since = time.time() - days * 86_400 if days else 0.0
     wanted = canonical_name(mailbox) if mailbox else ""
     shown: list[dict[str, object]] = []
-    with _one(address) as files:
+    with one(address) as files:
         for message in expunged.listing(files.path):
             if message.expunged_at >= since and wanted in ("", message.mailbox):
                 when = datetime.fromtimestamp(message.expunged_at, UTC).isoformat(timespec="seconds")
@@ -202,9 +206,9 @@ def expire(addresses: Addresses = None, every: Every = False) -> None:
 
 
 @contextmanager
-def _one(address: str, *, make: bool = False) -> Iterator[AccountFiles]:
+def one(address: str, *, make: bool = False) -> Iterator[AccountFiles]:
     """Raises ``Refused`` where there is no such account, or nothing of it unless it may be made."""
-    for account, files in _opened([address], every=False):
+    for account, files in opened([address], every=False):
         if make:
             files.attempt(lambda: None)
         if not is_mailbox(files.path):
@@ -215,14 +219,14 @@ def _one(address: str, *, make: bool = False) -> Iterator[AccountFiles]:
 def several(addresses: list[str] | None, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
     if bool(addresses) == every:
         raise typer.BadParameter("name accounts, or --all")
-    for account, files in _opened(addresses or [], every=every):
+    for account, files in opened(addresses or [], every=every):
         if is_mailbox(files.path):
             yield account, files
         elif not every:
             raise Refused(NO_MAILBOX, f"{account.email} has no mailbox yet: {files.path}")
 
 
-def _opened(addresses: list[str], *, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
+def opened(addresses: list[str], *, every: bool) -> Iterator[tuple[Account, AccountFiles]]:
     async def find(directory: Directory, _: Settings) -> list[Account]:
         if every:
             return [row.account async for page in accounts.listing(directory, actor=actor()) for row in page]

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from posthouse.base.errors import TryLater
-from posthouse.store import changes, folders, looking, metadata, quota
+from posthouse.store import acl, changes, folders, looking, metadata, quota, shares
 from posthouse.store.accountfiles import AccountFiles
+from posthouse.store.acl import Access, Entries
 from posthouse.store.layout import canonical_name
 from posthouse.store.maildroplock import MaildropLock
 from posthouse.store.model import Appended, MailboxInfo, NewMessage, Quota, Status
 from posthouse.store.quota import Limit
+from posthouse.store.sharedview import SharedView
+from posthouse.store.shares import Shares
 from posthouse.store.threads import Threads
 from posthouse.store.view import View
 
@@ -54,11 +57,14 @@ class AccountStore:
         """Without changing anything, ``\\Recent`` included. Raises NoSuchMailbox."""
         return await self._run(looking.status, name)
 
-    async def select(self, name: str, *, read_only: bool = False) -> View:
-        """Raises NoSuchMailbox."""
+    async def select(self, name: str, *, read_only: bool = False, access: Access | None = None) -> View:
+        """``access`` limits what may be done. Raises NoSuchMailbox."""
         folder = await self._run(AccountFiles.existing, name)
         name = canonical_name(name)
-        view = View(self._threads, self._files, folder, name, self._limit, read_only=read_only)
+        if access is None:
+            view = View(self._threads, self._files, folder, name, self._limit, read_only=read_only)
+        else:
+            view = SharedView(self._threads, self._files, folder, name, self._limit, access, read_only=read_only)
         await view.open()
         return view
 
@@ -69,6 +75,51 @@ class AccountStore:
             return changes.append(files, files.existing(name), messages, self._limit)
 
         return await self._run(work)
+
+    async def discard(self, name: str, uids: Sequence[int]) -> None:
+        """Takes back what was appended."""
+        await self._run(lambda files: changes.discard(files, files.existing(name), uids))
+
+    def holds(self, view: View) -> bool:
+        """Whether that mailbox is one of this account."""
+        return view.is_of(self._files)
+
+    # Rights, and what is shared.
+
+    async def access(self, name: str, login: str, owner: str) -> Access:
+        """What a login may do in one of these mailboxes of ``owner``. Raises NoSuchMailbox, BadMailboxName."""
+        return Access(await self._run(AccountFiles.existing, name), login, owner)
+
+    async def acl(self, name: str) -> Entries:
+        """Raises NoSuchMailbox."""
+        return await self._run(lambda files: acl.read(files.existing(name)))
+
+    async def change_acl(
+        self, shared: Shares, owner: str, name: str, identifier: str, mode: str, changed: frozenset[str]
+    ) -> None:
+        """``add``, ``remove`` or ``replace`` the rights of one identifier. Raises NoSuchMailbox."""
+
+        def work(files: AccountFiles) -> None:
+            acl.change(files.existing(name), identifier, mode, changed)
+            shared.note(files, owner, {acl.written(identifier)})
+
+        await self._run(work)
+
+    async def note_shares(self, shared: Shares, owner: str) -> None:
+        """Says to whom this account of ``owner`` gives rights."""
+        await self._run(lambda files: shared.note(files, owner))
+
+    async def owners(self, shared: Shares, login: str) -> list[str]:
+        """Who may have given ``login`` rights."""
+        return await self._run(lambda _: shared.owners(login))
+
+    async def visible(self, login: str, owner: str) -> list[str]:
+        """The mailboxes of this account of ``owner`` that a login may look up."""
+        return await self._run(shares.visible, login, owner)
+
+    async def shared_subscriptions(self) -> list[str]:
+        """Subscribed names of others' mailboxes."""
+        return await self._run(folders.shared_subscriptions)
 
     async def quota(self) -> Quota | None:
         """None where there is no limit."""

@@ -201,12 +201,12 @@ def expunge(files: AccountFiles, folder: Folder, uids: Sequence[int] | None) -> 
     raise TryLater(f"{folder.path}: messages are renamed faster than they can be removed")
 
 
-def discard(files: AccountFiles, folder: Folder, uid: int) -> None:
-    """Removes one message, whatever its flags, if it is still there."""
+def discard(files: AccountFiles, folder: Folder, uids: Sequence[int]) -> None:
+    """Removes messages, whatever their flags, as far as they are still there."""
     with files.index.changing() as database:
         for attempt in range(sync.ATTEMPTS):
             box = sync.synchronise(database, folder, files.host, move_new=True, force=attempt > 0)
-            if remove(files, database, folder, box, rows(database, box, [uid]), kept_days=files.undelete_days):
+            if remove(files, database, folder, box, rows(database, box, uids), kept_days=files.undelete_days):
                 return
     raise TryLater(f"{folder.path}: a message is renamed faster than it can be removed")
 

@@ -28,6 +28,13 @@ class BadMailboxName(Refused):
         super().__init__(Reply(553, "5.1.3", why), f"mailbox name {name[:80]!r}: {why}")
 
 
+class NoPermission(Refused):
+    """The mailbox is another's, who hasn't given the right that this needs (RFC 4314 §4)."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(Reply(550, "5.7.1", "You have not been given the right to do this"), f"{name!r}: {why}")
+
+
 class OverQuota(Refused):
     """The account has no room for this."""
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from posthouse.protocols.imap import mutf7
-from posthouse.store import courier, expunged, filename, metadata, sync
+from posthouse.protocols.imap.wildcards import above, is_shared
+from posthouse.store import acl, courier, expunged, filename, metadata, sync
 from posthouse.store.accountfiles import AccountFiles, is_inbox, is_mailbox
 from posthouse.store.changes import rows
 from posthouse.store.copying import copy
@@ -42,6 +43,7 @@ USUAL_NAMES = {
     "spam": "\\Junk",
     "archive": "\\Archive",
 }
+LONGEST_SHARED = 1000
 SPECIAL_USES = frozenset({"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"})
 
 
@@ -85,10 +87,19 @@ def create(files: AccountFiles, name: str, special_use: str = "") -> None:
         # Rows of a mailbox that somebody else removed: this is another one.
         database.execute("DELETE FROM mailbox WHERE folder = ?", (folder.name,))
         make_folder(folder)
+        _inherit(files, folder, name)
         sync.synchronise(database, folder, files.host, move_new=False)
         sync_directory(files.path)
     if special_use:
         _change(_uses(files), lambda lines: {*lines, f"{special_use} {_coded(name)}"})
+
+
+def _inherit(files: AccountFiles, folder: Folder, name: str) -> None:
+    """The nearest mailbox above says who else may do what here (RFC 4314 §4)."""
+    for parent in reversed(above(name)):
+        if is_mailbox((found := files.folder(parent)).path):
+            acl.inherit(found, folder)
+            return
 
 
 def delete(files: AccountFiles, name: str) -> None:
@@ -146,13 +157,34 @@ def rename(files: AccountFiles, old: str, new: str) -> None:
 
 
 def subscribe(files: AccountFiles, name: str) -> None:
-    coded = _coded(canonical_name(name))
+    coded = _coded(_subscribable(name))
     _change(f"{files.path}/subscriptions", lambda lines: {*lines, coded}, lambda: _subscribed(files))
 
 
 def unsubscribe(files: AccountFiles, name: str) -> None:
-    coded = _coded(canonical_name(name))
+    coded = _coded(_subscribable(name))
     _change(f"{files.path}/subscriptions", lambda lines: lines - {coded}, lambda: _subscribed(files))
+
+
+def shared_subscriptions(files: AccountFiles) -> list[str]:
+    """Names of others' mailboxes, which are subscribed here."""
+    names: list[str] = []
+    for line in _subscribed(files):
+        with contextlib.suppress(ValueError, BadMailboxName):
+            name = mutf7.decode(line.encode("ascii"))
+            if is_shared(name):
+                names.append(_subscribable(name))
+    return names
+
+
+def _subscribable(name: str) -> str:
+    if not is_shared(name):
+        return canonical_name(name)
+    for part in name.split("/"):
+        canonical_name(part)
+    if len(name) > LONGEST_SHARED:
+        raise BadMailboxName(name, "This mailbox name is too long")
+    return name
 
 
 def _move_everything(files: AccountFiles, target: str) -> None:

@@ -22,6 +22,7 @@ from posthouse.store.fulltext import Fulltext
 from posthouse.store.layout import INBOX, Folder, account_path, canonical_name, find_folder, make_folder
 from posthouse.store.mbox import size_bytes
 from posthouse.store.quota import add, parse, room
+from posthouse.store.shares import Shares
 from posthouse.store.threads import Threads
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class Store:
         self._search_index = search_index
         self._ask_index = ask_index
         self._threads = Threads(threads, watch)
+        self.shares = Shares(self._root)
         self._known: dict[tuple[str, str], tuple[str, str]] = {}  # maildir, folder: account's path, folder's
         self._accounts: WeakValueDictionary[str, AccountFiles] = WeakValueDictionary()
         self._used: OrderedDict[str, AccountFiles] = OrderedDict()  # the latest, whose indexes stay open

@@ -120,6 +120,14 @@ class View:
         """The keywords that this mailbox has letters for."""
         return tuple(name for name in self._letters.names if name)
 
+    def may(self, right: str) -> bool:
+        """Whether this user has a right here (RFC 4314 §2.1); in his own mailbox he has all."""
+        return len(right) == 1
+
+    def is_of(self, files: AccountFiles) -> bool:
+        """Whether the mailbox lies in that account."""
+        return self._files is files
+
     async def refresh(self, *, expunge: bool, own: bool = False) -> Changes:
         """What others changed. Without ``expunge``, messages that are gone keep their numbers for now.
 
@@ -206,10 +214,10 @@ class View:
         self._require_write()
         await self._run(changes.expunge, self._files, self._folder, self._known(self.uids if uids is None else uids))
 
-    async def remove(self, uid: int) -> None:
-        """Removes one message, whatever its flags. ``refresh`` tells the view."""
+    async def remove(self, uids: Sequence[int]) -> None:
+        """Removes messages, whatever their flags. ``refresh`` tells the view."""
         self._require_write()
-        await self._run(changes.discard, self._files, self._folder, uid)
+        await self._run(changes.discard, self._files, self._folder, uids)
 
     async def copy(self, uids: Sequence[int], target: str) -> Copied:
         """All or nothing. Raises NoSuchMailbox (the target), OverQuota."""

@@ -1,6 +1,6 @@
 """LIST with selection and return options (RFC 5258 §6), and STATUS's items.
 
-STATUS of RFC 5819, SPECIAL-USE of RFC 6154, METADATA of RFC 9590.
+STATUS of RFC 5819, SPECIAL-USE of RFC 6154, METADATA of RFC 9590, MYRIGHTS of RFC 8440.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ STATUS_ITEMS: Final = frozenset(
     }
 )
 SELECTIONS: Final = frozenset({b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"})
-RETURNS: Final = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE"})
+RETURNS: Final = frozenset({b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS"})
 MAX_PATTERNS: Final = 100
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
 
-from posthouse.protocols.imap import commands
+from posthouse.protocols.imap import acl, commands
 from posthouse.protocols.imap.cancelling import parse_cancel_update
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
@@ -266,6 +266,11 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"STATUS": _status,
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": _get_quota_root,
+    b"SETACL": acl.parse_set_acl,
+    b"DELETEACL": acl.parse_delete_acl,
+    b"GETACL": acl.parse_get_acl,
+    b"LISTRIGHTS": acl.parse_list_rights,
+    b"MYRIGHTS": acl.parse_my_rights,
     b"GETMETADATA": parse_get_metadata,
     b"SETMETADATA": parse_set_metadata,
     b"UNAUTHENTICATE": partial(_bare, commands.Unauthenticate),

@@ -8,6 +8,27 @@ from typing import Final
 
 SEPARATOR: Final = "."
 
+SHARED: Final = "Shared"
+SHARED_SEPARATOR: Final = "/"
+"""Below ``Shared/`` stand other users' mailboxes; addresses have dots, so the levels there are cut by slashes."""
+
+
+def is_shared(name: str) -> bool:
+    """Whether the name is of another user's mailbox, or of a level above some."""
+    return name.startswith(SHARED + SHARED_SEPARATOR)
+
+
+def separator_of(name: str) -> str:
+    """What cuts this name into levels."""
+    return SHARED_SEPARATOR if is_shared(name) or name == SHARED else SEPARATOR
+
+
+def above(name: str) -> list[str]:
+    """The levels above a name, the highest first."""
+    separator = separator_of(name)
+    parts = name.split(separator)
+    return [separator.join(parts[:depth]) for depth in range(1, len(parts))]
+
 
 class Wildcards:
     """A pattern, ready to be matched with many names. INBOX matches in any case."""
@@ -36,6 +57,7 @@ class Wildcards:
         pattern = self._pattern
         if pattern == "*" or pattern == name:
             return True
+        separator = separator_of(name)
         # Positions in the pattern that fit the name so far; a wildcard stays open while it matches on.
         places = _passing(pattern, {0})
         for char in name:
@@ -44,7 +66,7 @@ class Wildcards:
                 if place == len(pattern):
                     continue
                 wanted = pattern[place]
-                if wanted == "*" or (wanted == "%" and char != SEPARATOR):
+                if wanted == "*" or (wanted == "%" and char != separator):
                     following.add(place)
                 elif wanted == char and wanted != "%":
                     following.add(place + 1)

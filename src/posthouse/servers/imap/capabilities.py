@@ -43,6 +43,9 @@ AFTER_LOGIN: Final = (
     "MULTIAPPEND",
     "CATENATE",
     "REPLACE",
+    "ACL",
+    "RIGHTS=texk",
+    "LIST-MYRIGHTS",
     "METADATA",
     "LIST-METADATA",
 )

@@ -9,6 +9,7 @@ from posthouse.protocols.imap.render import Completion, no
 from posthouse.store.errors import (
     BadMailboxName,
     MailboxExists,
+    NoPermission,
     NoSuchMailbox,
     OverQuota,
     TooLongMetadata,
@@ -19,6 +20,7 @@ from posthouse.store.metadata import MAX_VALUE_BYTES
 CODES: Final[dict[type[Refused], str]] = {
     NoSuchMailbox: "NONEXISTENT",
     MailboxExists: "ALREADYEXISTS",
+    NoPermission: "NOPERM",
     OverQuota: "OVERQUOTA",
     BadMailboxName: "CANNOT",
     TooLongMetadata: f"METADATA MAXSIZE {MAX_VALUE_BYTES}",

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from posthouse.protocols.imap import cancelling, commands, multisearch
+from posthouse.protocols.imap import acl, cancelling, commands, multisearch
 from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
 from posthouse.protocols.imap.render import Completion
+from posthouse.servers.imap.commands.acl import delete_acl, get_acl, list_rights, my_rights, set_acl
 from posthouse.servers.imap.commands.append import append
 from posthouse.servers.imap.commands.authenticate import authenticate
 from posthouse.servers.imap.commands.cancelupdate import cancel_update
@@ -45,6 +46,11 @@ Handler = Callable[["ImapSession", Any], Awaitable[Completion | None]]
 """Takes the command whose type it is registered for."""
 
 HANDLERS: Final[dict[type[commands.Command], Handler]] = {
+    acl.DeleteAcl: delete_acl,
+    acl.GetAcl: get_acl,
+    acl.ListRights: list_rights,
+    acl.MyRights: my_rights,
+    acl.SetAcl: set_acl,
     commands.AppendStart: append,
     commands.Authenticate: authenticate,
     commands.Capability: capability,

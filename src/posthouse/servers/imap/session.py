@@ -33,7 +33,7 @@ from posthouse.servers.imap.updates import update_lines
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
-from posthouse.store.account import AccountStore
+from posthouse.services.mailboxes import Mailboxes
 from posthouse.store.errors import NoSuchMailbox
 from posthouse.store.model import Changes
 from posthouse.store.store import Store
@@ -82,7 +82,7 @@ class ImapSession:
         self.login = ""
         self.failed_logins = 0
         self.contexts = Contexts()
-        self.store: AccountStore | None = None
+        self.store: Mailboxes | None = None
         self.view: View | None = None
 
     async def run(self) -> None:
@@ -139,6 +139,8 @@ class ImapSession:
     async def _perform(self, command: Command) -> None:
         view, name, began = self.view, type(command).__name__.lower(), time.monotonic()
         try:
+            if view is not None and not view.may("r"):  # nothing more may be seen of it: refresh ends the session
+                raise NoSuchMailbox(view.name)
             completion = await HANDLERS[type(command)](self, command)
         except PosthouseError as error:
             self._log_failure(command, error)
@@ -222,8 +224,8 @@ class ImapSession:
         return self.service.tls is not None and not self.connection.is_tls
 
     @property
-    def mailboxes(self) -> AccountStore:
-        """The mailboxes of the account that is logged in."""
+    def mailboxes(self) -> Mailboxes:
+        """The mailboxes that whoever is logged in can reach."""
         assert self.store is not None, "allowed in a state without an account"
         return self.store
 

@@ -163,5 +163,5 @@ def test_a_bug_costs_its_command_and_not_the_session(client, monkeypatch):
 
 def test_small_commands_have_their_answers(client):
     assert client.ok('ID ("name" "test")') == [b'* ID ("name" "Posthouse")\r\n']
-    assert client.ok("NAMESPACE") == [b'* NAMESPACE (("" ".")) NIL NIL\r\n']
+    assert client.ok("NAMESPACE") == [b'* NAMESPACE (("" ".")) (("Shared/" "/")) NIL\r\n']
     assert client.ok("ENABLE CONDSTORE NONSENSE") == [b"* ENABLED CONDSTORE\r\n"]

@@ -27,7 +27,7 @@ SMALL_MEMORY: Final = MEMORY_LIMIT // 8
 async def append(session: "ImapSession", command: AppendStart) -> Completion | None:
     replaced = _replaced(session, command)
     # Before the client sends megabytes for nothing: is there such a mailbox?
-    await session.mailboxes.status(command.mailbox)
+    await session.mailboxes.check_append(command.mailbox)
     session.engine.accept_literal()
     with ExitStack() as stack:
         incoming = _Incoming(session, stack)
@@ -45,7 +45,7 @@ async def append(session: "ImapSession", command: AppendStart) -> Completion | N
         return ok("APPEND completed", code)
     # RFC 8508 §3.4: as MOVE does, before the EXPUNGE.
     session.engine.untagged(f"OK [{code}] The new message".encode())
-    await session.selected.remove(replaced)
+    await session.selected.remove([replaced])
     return ok("REPLACE completed")
 
 
@@ -54,7 +54,7 @@ def _replaced(session: "ImapSession", command: AppendStart) -> int | None:
     if command.replaced is None:
         return None
     view, number = session.selected, command.replaced.number
-    if view.read_only:
+    if view.read_only or not (view.may("t") and view.may("e")):
         raise BadCommandError(READ_ONLY)
     uids = select_messages(view, ((number, number),), uid=command.replaced.uid).uids
     if not uids:

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 async def close(session: "ImapSession", command: Close) -> Completion:
-    if command.expunge and not session.selected.read_only:
-        await session.selected.expunge()
+    view = session.selected
+    if command.expunge and not view.read_only and view.may("e"):  # RFC 4314 §4
+        await view.expunge()
     session.unselect()
     return ok("CLOSE completed" if command.expunge else "UNSELECT completed")

@@ -16,7 +16,7 @@ async def copy(session: "ImapSession", command: Copy) -> Completion:
     selection = select_messages(view, command.ranges, uid=command.uid)
     if not selection.uids:
         return ok("No messages to copy")
-    copied = await view.copy(selection.uids, command.mailbox)
+    copied = await session.mailboxes.copy(view, selection.uids, command.mailbox)
     return ok("COPY completed", _copyuid(copied))
 
 
@@ -28,7 +28,7 @@ async def move(session: "ImapSession", command: Move) -> Completion:
     selection = select_messages(view, command.ranges, uid=command.uid)
     if not selection.uids:
         return ok("No messages to move")
-    moved = await view.move(selection.uids, command.mailbox)
+    moved = await session.mailboxes.copy(view, selection.uids, command.mailbox, move=True)
     code = _copyuid(moved)
     if code:
         session.engine.untagged(f"OK [{code}] Moved".encode())

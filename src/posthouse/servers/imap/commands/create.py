@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import Create
 from posthouse.protocols.imap.render import Completion, ok
-from posthouse.protocols.imap.wildcards import SEPARATOR
+from posthouse.protocols.imap.wildcards import separator_of
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 async def create(session: "ImapSession", command: Create) -> Completion:
     # A separator at the end only says that there will be names below: RFC 3501 §6.3.3.
-    await session.mailboxes.create(command.mailbox.removesuffix(SEPARATOR), command.special_use)
+    await session.mailboxes.create(command.mailbox.removesuffix(separator_of(command.mailbox)), command.special_use)
     return ok("CREATE completed")

@@ -30,7 +30,11 @@ async def fetch(session: "ImapSession", command: Fetch) -> Completion:
         session.enable_condstore()
         items = tuple(dict.fromkeys(items))
     plan = FetchPlan(
-        items, selection.numbers(), uid=command.uid, may_mark=not view.read_only, modseq=view.known_modseq
+        items,
+        selection.numbers(),
+        uid=command.uid,
+        may_mark=not view.read_only and view.may("s"),
+        modseq=view.known_modseq,
     )
     batches = view.fetch(selection.uids, plan.want, plan.render, names=plan.names, render_columns=plan.render_columns)
     async for responses in batches:

@@ -1,6 +1,6 @@
 """LIST and LSUB (RFC 3501 §6.3.8, §6.3.9; RFC 5258; CHILDREN RFC 3348; SPECIAL-USE RFC 6154; STATUS RFC 5819).
 
-METADATA as RFC 9590 has it.
+METADATA as RFC 9590 has it, MYRIGHTS as RFC 8440.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import List
 from posthouse.protocols.imap.render import Completion, ok
-from posthouse.protocols.imap.wildcards import SEPARATOR, Wildcards
+from posthouse.protocols.imap.wildcards import SEPARATOR, Wildcards, above, separator_of
+from posthouse.servers.imap.commands.acl import send_my_rights
 from posthouse.servers.imap.commands.metadata import send_metadata
 from posthouse.servers.imap.commands.status import status_items
-from posthouse.store.errors import NoSuchMailbox
+from posthouse.store.errors import NoPermission, NoSuchMailbox
 from posthouse.store.model import MailboxInfo
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ async def list_mailboxes(session: "ImapSession", command: List) -> Completion:
         found = _existing(mailboxes, patterns, command)
     for mailbox, attributes, extra in found:
         wire = session.mailbox_name(mailbox.name)
-        line = b'%b (%b) "%b" %b%b' % (name.encode(), attributes.encode(), SEPARATOR.encode(), wire, extra.encode())
+        separator = separator_of(mailbox.name).encode()
+        line = b'%b (%b) "%b" %b%b' % (name.encode(), attributes.encode(), separator, wire, extra.encode())
         session.engine.untagged(line)
+        if b"MYRIGHTS" in command.returns and mailbox.selectable:
+            await _send_rights(session, mailbox.name)
         if command.status and mailbox.selectable:
             await _send_status(session, mailbox.name, command.status)
         if command.metadata and mailbox.selectable:
@@ -51,17 +55,25 @@ async def _send_status(session: "ImapSession", mailbox: str, items: Sequence[byt
     """RFC 5819 §2: where there is none to be had, there is none."""
     try:
         values = await status_items(session, mailbox, items)
-    except NoSuchMailbox:
+    except (NoSuchMailbox, NoPermission):
         return
     session.engine.untagged(b"STATUS %b (%b)" % (session.mailbox_name(mailbox), values))
     await session.flush()
+
+
+async def _send_rights(session: "ImapSession", mailbox: str) -> None:
+    """RFC 8440 §3."""
+    try:
+        send_my_rights(session, mailbox, await session.mailboxes.my_rights(mailbox))
+    except NoSuchMailbox:
+        return
 
 
 async def _send_metadata(session: "ImapSession", mailbox: str, entries: Sequence[str]) -> None:
     """RFC 9590 §3: behind the mailbox they belong to."""
     try:
         send_metadata(session, mailbox, entries, await session.mailboxes.metadata(mailbox))
-    except NoSuchMailbox:
+    except (NoSuchMailbox, NoPermission):
         return
     await session.flush()
 
@@ -90,8 +102,7 @@ def _subscribed(mailboxes: Sequence[MailboxInfo], patterns: Sequence[Wildcards],
     if b"RECURSIVEMATCH" in command.selection:
         for name in wanted:
             if not _matches(patterns, name):
-                parts = name.split(SEPARATOR)
-                parents.update(SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts)))
+                parents.update(above(name))
     for mailbox in mailboxes:
         if mailbox.name in wanted | parents and _matches(patterns, mailbox.name):
             extra = CHILD_SUBSCRIBED if mailbox.name in parents else ""
@@ -108,8 +119,7 @@ def _lsub(mailboxes: Sequence[MailboxInfo], pattern: Wildcards) -> Iterator[List
     levels: set[str] = set()
     if pattern.ends_at_level:
         for name in names:
-            parts = name.split(SEPARATOR)
-            levels.update(SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts)))
+            levels.update(above(name))
     for name in sorted(names | levels):
         if pattern.match(name):
             yield MailboxInfo(name), "" if name in names else "\\Noselect", ""

@@ -6,6 +6,7 @@ from posthouse.protocols.imap.commands import Login
 from posthouse.protocols.imap.render import Completion, no, ok
 from posthouse.protocols.imap.states import State
 from posthouse.servers.imap.capabilities import PASSWORD_MECHANISM
+from posthouse.services.mailboxes import Mailboxes
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -35,7 +36,7 @@ async def logged_in(session: "ImapSession", email: str) -> Completion:
     account = await service.directory.account(email)
     if account is None or not account.enabled:
         return login_failed(session)
-    session.store = service.store.account(account.maildir, quota=account.quota)
+    session.store = Mailboxes(service.store, service.directory, account, service.settings.path("tmp"))
     session.login = email
     session.engine.state = State.AUTHENTICATED
     return ok("Logged in", f"CAPABILITY {session.capability()}")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.protocols.imap.commands import GetQuota, GetQuotaRoot
 from posthouse.protocols.imap.render import Completion, no, ok
+from posthouse.protocols.imap.wildcards import is_shared
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -17,9 +18,11 @@ async def get_quota(session: "ImapSession", command: GetQuota) -> Completion:
 
 async def get_quota_root(session: "ImapSession", command: GetQuotaRoot) -> Completion:
     await session.mailboxes.status(command.mailbox)
-    limited = await session.mailboxes.quota() is not None
+    # What another's account may have and has is not for those that he shares a mailbox with.
+    limited = not is_shared(command.mailbox) and await session.mailboxes.quota() is not None
     session.engine.untagged(b"QUOTAROOT %b%b" % (session.mailbox_name(command.mailbox), b' ""' * limited))
-    await _send_quota(session)
+    if limited:
+        await _send_quota(session)
     return ok("GETQUOTAROOT completed")
 
 

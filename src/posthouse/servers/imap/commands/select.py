@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Final
 
 from posthouse.protocols.imap.commands import Resync, Select
 from posthouse.protocols.imap.render import SYSTEM_FLAGS, Completion, bad, ok, range_set
-from posthouse.protocols.imap.wildcards import SEPARATOR
+from posthouse.protocols.imap.rights import needed_for
+from posthouse.protocols.imap.wildcards import separator_of
 from posthouse.servers.imap.capabilities import CONDSTORE
 from posthouse.servers.imap.updates import changed_lines
 from posthouse.store.view import View
@@ -28,7 +29,9 @@ async def select(session: "ImapSession", command: Select) -> Completion:
     session.select(view)
     if session.rev2:
         # RFC 9051 §6.3.2: what the mailbox is called.
-        session.engine.untagged(b'LIST () "%b" %b' % (SEPARATOR.encode(), session.mailbox_name(view.name)))
+        session.engine.untagged(
+            b'LIST () "%b" %b' % (separator_of(view.name).encode(), session.mailbox_name(view.name))
+        )
     for line in _state_of(view, rev2=session.rev2):
         session.engine.untagged(line.encode("ascii", "replace"))
     if command.resync is not None and command.resync.uidvalidity == view.uidvalidity:
@@ -50,10 +53,16 @@ async def _resynchronise(session: "ImapSession", view: View, resync: Resync) -> 
         await session.flush()
 
 
+def _changeable(view: View) -> str:
+    """The flags that this user may change (RFC 4314 §5.1.1)."""
+    flags = [flag for flag in (*SYSTEM_FLAGS, *view.keywords) if view.may(needed_for(flag))]
+    return " ".join([*flags, "\\*"] if view.may("w") else flags)
+
+
 def _state_of(view: View, *, rev2: bool) -> list[str]:
     """RFC 9051 appendix E: IMAP4rev2 has neither RECENT nor UNSEEN."""
     flags = " ".join((*SYSTEM_FLAGS, *view.keywords))
-    permanent = "" if view.read_only else f"{flags} \\*"
+    permanent = "" if view.read_only else _changeable(view)
     lines = [
         f"FLAGS ({flags})",
         f"OK [PERMANENTFLAGS ({permanent})] Flags that stay",
