@@ -16,6 +16,8 @@ from posthouse.runtime.log import log
 
 Named = Callable[[str | None], None]
 """Is told the name of what has come into a directory; None: some names were lost."""
+Only = Callable[[str], bool]
+"""Whether a change of what has this name is of interest."""
 ARRIVALS = Mask.CREATE | Mask.MOVED_TO
 EVENTS = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.CLOSE_WRITE | Mask.ONLYDIR
 
@@ -23,10 +25,13 @@ EVENTS = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.CLOS
 class Subscription:
     """One callback for one directory, until it is cancelled."""
 
-    __slots__ = ("_watch", "callback", "directory", "named")
+    __slots__ = ("_watch", "callback", "directory", "named", "only")
 
-    def __init__(self, watch: "Watch", directory: str, callback: Callable[[], None], named: Named | None) -> None:
+    def __init__(
+        self, watch: "Watch", directory: str, callback: Callable[[], None], named: Named | None, only: Only | None
+    ) -> None:
         self._watch = watch
+        self.only = only
         self.directory = directory
         self.callback = callback
         self.named = named
@@ -44,17 +49,19 @@ class Watch:
         self._watches: dict[str, InotifyWatch] = {}
         self._subscriptions: dict[str, set[Subscription]] = {}
 
-    def subscribe(self, directory: str, callback: Callable[[], None], named: Named | None = None) -> Subscription:
+    def subscribe(
+        self, directory: str, callback: Callable[[], None], named: Named | None = None, only: Only | None = None
+    ) -> Subscription:
         """Call ``callback`` after every change in ``directory``. Raises ``OSError`` where it can't be watched.
 
-        With ``named`` that is called instead for what has come, with its name.
+        With ``named`` that is called instead for what has come, with its name. ``only``: for no other names.
         """
         if self._inotify is None:
             self._inotify = Inotify()
             self._task = asyncio.get_running_loop().create_task(self._pump(self._inotify))
         if directory not in self._watches:
             self._watches[directory] = self._inotify.add_watch(directory, EVENTS)
-        subscription = Subscription(self, directory, callback, named)
+        subscription = Subscription(self, directory, callback, named, only)
         self._subscriptions.setdefault(directory, set()).add(subscription)
         return subscription
 
@@ -93,6 +100,8 @@ class Watch:
 
     def _announce(self, directory: str, name: str | None, *, is_arrival: bool) -> None:
         for subscription in tuple(self._subscriptions.get(directory, ())):
+            if subscription.only is not None and name is not None and not subscription.only(name):
+                continue
             try:
                 if subscription.named is None:
                     subscription.callback()

@@ -10,13 +10,14 @@ Invariants:
   3. What lies in an account counts for the quota of that account, whoever put it there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from posthouse.directory.directory import Directory
 from posthouse.directory.model import Account
 from posthouse.protocols.imap import rights
 from posthouse.protocols.imap.wildcards import SHARED, SHARED_SEPARATOR, above, is_shared
+from posthouse.runtime.watch import Subscription
 from posthouse.services.transfer import transfer
 from posthouse.store.account import AccountStore
 from posthouse.store.acl import Access, Entries
@@ -162,6 +163,25 @@ class Mailboxes:
         if any(entry.startswith("/shared/") for entry, _ in values):
             self._require(place, "w", name)
         await place.store.set_metadata(place.name, values, "" if place.access is None else self._login)
+
+    # Watching.
+
+    async def identities(self) -> dict[str, int]:
+        """What tells each of the own mailboxes, but for INBOX, from others that had or get its name."""
+        return await self._own.identities()
+
+    async def watch_messages(self, name: str, callback: Callable[[], None]) -> list[Subscription]:
+        """Raises NoSuchMailbox, NoPermission (RFC 5465 §5: ``l`` and ``r`` are needed), OSError."""
+        await self._permitted(name, rights.VISIBLE)
+        place = await self._permitted(name, "r")
+        return await place.store.watch_messages(place.name, callback)
+
+    async def watch_directory(
+        self, name: str, callback: Callable[[], None], only: Callable[[str], bool]
+    ) -> list[Subscription]:
+        """The own account's where ``name`` is empty. Raises NoSuchMailbox, NoPermission, OSError."""
+        place = await self._annotated(name)
+        return await place.store.watch_directory(place.name, callback, only)
 
     # Rights.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from posthouse.base.errors import TryLater
+from posthouse.runtime.watch import Subscription
 from posthouse.store import acl, changes, folders, looking, metadata, quota, shares
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.acl import Access, Entries
@@ -83,6 +84,28 @@ class AccountStore:
     def holds(self, view: View) -> bool:
         """Whether that mailbox is one of this account."""
         return view.is_of(self._files)
+
+    async def identities(self) -> dict[str, int]:
+        """What tells each mailbox from others that had or get its name."""
+        return await self._run(folders.identities)
+
+    async def watch_messages(self, name: str, callback: Callable[[], None]) -> list[Subscription]:
+        """Calls back, on the loop, when messages change. Raises NoSuchMailbox, OSError."""
+        path = (await self._run(AccountFiles.existing, name)).path
+        return self._watched([f"{path}/new", f"{path}/cur"], callback)
+
+    async def watch_directory(
+        self, name: str, callback: Callable[[], None], only: Callable[[str], bool]
+    ) -> list[Subscription]:
+        """The same for files beside a mailbox, or the account where ``name`` is empty, that ``only`` says yes to."""
+        path = (await self._run(AccountFiles.existing, name or "INBOX")).path
+        return self._watched([path], callback, only)
+
+    def _watched(
+        self, directories: Sequence[str], callback: Callable[[], None], only: Callable[[str], bool] | None = None
+    ) -> list[Subscription]:
+        watch = self._threads.watch
+        return [watch.subscribe(each, callback, only=only) for each in directories] if watch else []
 
     # Rights, and what is shared.
 

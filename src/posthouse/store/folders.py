@@ -76,6 +76,15 @@ def existing_names(files: AccountFiles) -> list[str]:
     )
 
 
+def identities(files: AccountFiles) -> dict[str, int]:
+    """The inode of each mailbox's directory, which a renamed one keeps."""
+    found: dict[str, int] = {}
+    for name in existing_names(files):
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = os.stat(files.folder(name).path).st_ino
+    return found
+
+
 def create(files: AccountFiles, name: str, special_use: str = "") -> None:
     name = canonical_name(name)
     folder = files.folder(name)

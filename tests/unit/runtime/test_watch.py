@@ -57,3 +57,21 @@ def test_a_directory_that_is_removed_is_announced(tmp_path):
         watch.close()
 
     asyncio.run(main())
+
+
+def test_who_watches_for_some_names_hears_of_no_others(tmp_path):
+    async def main():
+        watch = Watch()
+        heard: list[str] = []
+        event, other = asyncio.Event(), asyncio.Event()
+        watch.subscribe(str(tmp_path), lambda: (heard.append("a"), event.set()), only=lambda name: name == "a")
+        watch.subscribe(str(tmp_path), other.set, only=lambda name: name == "c")
+        for name in ("b", "c"):
+            (tmp_path / name).touch()
+        await other.wait()
+        assert heard == []
+        (tmp_path / "a").touch()
+        await event.wait()
+        watch.close()
+
+    asyncio.run(main())

@@ -18,6 +18,7 @@ from posthouse.protocols.imap.listing import parse_list, parse_status_items
 from posthouse.protocols.imap.metadata import parse_get_metadata, parse_set_metadata
 from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
 from posthouse.protocols.imap.multisearch import parse_multisearch
+from posthouse.protocols.imap.notify import parse_notify
 from posthouse.protocols.imap.render import SYSTEM_FLAGS
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
@@ -266,6 +267,7 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"STATUS": _status,
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": _get_quota_root,
+    b"NOTIFY": parse_notify,
     b"SETACL": acl.parse_set_acl,
     b"DELETEACL": acl.parse_delete_acl,
     b"GETACL": acl.parse_get_acl,

@@ -44,6 +44,7 @@ AFTER_LOGIN: Final = (
     "CATENATE",
     "REPLACE",
     "ACL",
+    "NOTIFY",
     "RIGHTS=texk",
     "LIST-MYRIGHTS",
     "METADATA",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from posthouse.protocols.imap import acl, cancelling, commands, multisearch
 from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
+from posthouse.protocols.imap.notify import Notify
 from posthouse.protocols.imap.render import Completion
 from posthouse.servers.imap.commands.acl import delete_acl, get_acl, list_rights, my_rights, set_acl
 from posthouse.servers.imap.commands.append import append
@@ -27,6 +28,7 @@ from posthouse.servers.imap.commands.metadata import get_metadata, set_metadata
 from posthouse.servers.imap.commands.multisearch import multi_search
 from posthouse.servers.imap.commands.namespace import namespace
 from posthouse.servers.imap.commands.noop import check, noop
+from posthouse.servers.imap.commands.notify import notify
 from posthouse.servers.imap.commands.quota import get_quota, get_quota_root
 from posthouse.servers.imap.commands.rename import rename
 from posthouse.servers.imap.commands.search import search
@@ -51,6 +53,7 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     acl.ListRights: list_rights,
     acl.MyRights: my_rights,
     acl.SetAcl: set_acl,
+    Notify: notify,
     commands.AppendStart: append,
     commands.Authenticate: authenticate,
     commands.Capability: capability,

@@ -29,6 +29,7 @@ from posthouse.servers.imap import capabilities, failures
 from posthouse.servers.imap.capabilities import CONDSTORE, QRESYNC
 from posthouse.servers.imap.contexts import Contexts
 from posthouse.servers.imap.handlers import HANDLERS
+from posthouse.servers.imap.notifications import Notifications
 from posthouse.servers.imap.updates import update_lines
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
@@ -66,6 +67,7 @@ class ImapSession:
         "engine",
         "failed_logins",
         "login",
+        "notifications",
         "peer",
         "service",
         "store",
@@ -84,13 +86,15 @@ class ImapSession:
         self.contexts = Contexts()
         self.store: Mailboxes | None = None
         self.view: View | None = None
+        self.notifications: Notifications | None = None
 
     async def run(self) -> None:
         """Greet, then serve commands until the client or the server has had enough."""
         self.engine.untagged(f"OK [CAPABILITY {self.capability()}] {GREETING_WORDS}".encode())
         try:
             while True:
-                event = await self.next_event()
+                while (event := await self.event_or_wake()) is None:
+                    await self.tell_notifications()
                 assert isinstance(event, Command), "an event without its command"
                 await self._perform(event)
         except SessionOverError:
@@ -100,13 +104,16 @@ class ImapSession:
             self.connection.write(self.engine.data_to_send())
         finally:
             self.unselect()
+            self.notify(None)
 
     async def next_event(self) -> Event:
-        """The next event; raises SessionOverError when there is none to come."""
-        while True:
-            event = await self.event_or_wake()
-            if event is not None:
-                return event
+        """The next event; raises SessionOverError when there is none to come. What woke it meanwhile still does."""
+        is_woken = False
+        while (event := await self.event_or_wake()) is None:
+            is_woken = True
+        if is_woken:
+            self.connection.wake()
+        return event
 
     async def event_or_wake(self) -> Event | None:
         """The next event, or None when the connection was woken while waiting for it."""
@@ -162,7 +169,9 @@ class ImapSession:
         if self.view is not None and self.view is view_before:
             by_number = isinstance(command, commands.Fetch | commands.Store | commands.Search) and not command.uid
             try:
-                await self.send_updates(expunge=not by_number)
+                # RFC 5465 §5.2: not of those that the client put there itself.
+                is_own = isinstance(command, commands.AppendStart | commands.Copy | commands.Move)
+                await self.send_updates(expunge=not by_number, shows_new=not is_own)
             except PosthouseError as error:
                 self._log_failure(command, error)
             else:
@@ -200,6 +209,7 @@ class ImapSession:
     def log_out(self) -> None:
         """As if nobody had logged in yet; of the connection only TLS stays (RFC 8437 §4)."""
         self.unselect()
+        self.notify(None)
         self.store = None
         self.login = ""
         self.enabled.clear()
@@ -246,6 +256,7 @@ class ImapSession:
             view.hide_recent()
         self.view = view
         self.engine.state = State.SELECTED
+        self._watch_selected()
 
     def unselect(self) -> None:
         """Leave the selected state, where it is that."""
@@ -273,12 +284,42 @@ class ImapSession:
             if self.view is not None:
                 self.engine.untagged(b"OK [HIGHESTMODSEQ %d] Highest" % self.view.modseq)
 
-    async def send_updates(self, *, expunge: bool) -> None:
-        """Say what has changed in the selected mailbox (RFC 3501 §7).
+    def notify(self, notifications: Notifications | None) -> None:
+        """From now on these events are told as they happen (RFC 5465), and no others."""
+        if self.notifications is not None:
+            self.notifications.close()
+        self.notifications = notifications
+        self._watch_selected()
 
+    def _watch_selected(self) -> None:
+        if self.view is not None:
+            selected = self.notifications.selected if self.notifications is not None else None
+            self.view.on_change(self.connection.wake if selected and selected.events else None)
+
+    async def tell_notifications(self, *, expunge: bool = False) -> None:
+        """What has happened, between commands and in IDLE. ``expunge``: also where that is to be delayed."""
+        notifications = self.notifications
+        if notifications is None:
+            return
+        try:
+            selected = notifications.selected
+            if self.view is not None and selected is not None and selected.events:
+                is_told = "FlagChange" in selected.events
+                await self.send_updates(expunge=expunge or selected.which == "selected", flags=is_told)
+            await notifications.tell()
+        except PosthouseError as error:
+            log.warning("imap-unavailable", login=self.login, peer=self.connection.peer, command="notify",
+                        reason=error.reason)  # fmt: skip
+
+    async def send_updates(self, *, expunge: bool, flags: bool = True, shows_new: bool = True) -> None:
+        """Say what has changed in the selected mailbox (RFC 3501 §7); of ``flags`` too.
+
+        ``shows_new``: of messages that came also what NOTIFY asked for (RFC 5465 §5.2).
         Where it is no longer there, or another in its place, the client has to start anew.
         """
         before = self.contexts.numbered(self.selected)
+        uids = self.selected.uids
+        last = uids[-1] if uids else 0
         try:
             changes = await self.selected.refresh(expunge=expunge, own=self.condstore)
         except NoSuchMailbox:
@@ -286,9 +327,19 @@ class ImapSession:
             self.engine.bye("The selected mailbox has been deleted or renamed")
         else:
             self.engine.send(self.contexts.gone(changes, before))
-            self.engine.send(update_lines(changes, condstore=self.condstore, qresync=self.qresync))
+            told = changes if flags else replace(changes, flags=(), modseqs=())
+            self.engine.send(update_lines(told, condstore=self.condstore, qresync=self.qresync))
             self._send_modseq(changes)
             await self.contexts.refresh(self, changes)
+            if shows_new and changes.exists is not None:
+                await self._show_new(last)
+
+    async def _show_new(self, last: int) -> None:
+        """What NOTIFY wants to see of the messages whose UIDs are above ``last``."""
+        selected = self.notifications.selected if self.notifications is not None else None
+        if selected is not None and selected.items and self.selected.uids and self.selected.uids[-1] > last:
+            new = ((last + 1, self.selected.uids[-1]),)
+            await HANDLERS[commands.Fetch](self, commands.Fetch(b"", True, new, selected.items))
 
     def _send_modseq(self, changes: Changes) -> None:
         """How far the client knows the mailbox, where it can't tell by itself.

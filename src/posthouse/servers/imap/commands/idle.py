@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 async def idle(session: "ImapSession", _: Idle) -> Completion:
     session.engine.accept_idle()
     view = session.view
-    if view is None:
+    if session.notifications is not None:
+        # RFC 5465 §4: what was asked for, and nothing else.
+        await session.tell_notifications(expunge=True)
+        while (event := await session.event_or_wake()) is None:
+            await session.tell_notifications(expunge=True)
+    elif view is None:
         event = await session.next_event()
     else:
         view.on_change(session.connection.wake)
