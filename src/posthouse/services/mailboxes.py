@@ -207,6 +207,30 @@ class Mailboxes:
         """Whose mailbox it is, for who may administer it. Raises NoSuchMailbox, NoPermission."""
         return (await self._permitted(name, "a")).owner
 
+    # URLs that others may use (RFC 4467).
+
+    async def access_key(self, name: str) -> bytes:
+        """For one of the own mailboxes, made if need be. Raises NoSuchMailbox, BadMailboxName."""
+        return await self._own.make_access_key(name)
+
+    async def reset_access_keys(self, name: str) -> None:
+        """Of one of the own mailboxes, or all where it is empty. Raises NoSuchMailbox, BadMailboxName."""
+        await self._own.reset_access_keys(name)
+
+    async def keyed(self, owner: str, name: str) -> tuple[AccountStore | None, bytes | None]:
+        """Somebody's account and the key of one of his mailboxes; what there is not is None.
+
+        Whoever asks has to compare the key before he says anything.
+        """
+        account = await self._account(owner)
+        if account is None or not name:
+            return None, None
+        store = self._store.account(account.maildir, quota=account.quota)
+        try:
+            return store, await store.access_key(name)
+        except (NoSuchMailbox, BadMailboxName):
+            return store, None
+
     # Names.
 
     async def _place(self, name: str) -> _Place:

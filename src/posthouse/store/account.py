@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from posthouse.base.errors import TryLater
 from posthouse.runtime.watch import Subscription
-from posthouse.store import acl, changes, folders, looking, metadata, quota, shares
+from posthouse.store import accesskeys, acl, changes, folders, looking, metadata, quota, shares
 from posthouse.store.accountfiles import AccountFiles
 from posthouse.store.acl import Access, Entries
 from posthouse.store.layout import canonical_name
@@ -84,6 +84,18 @@ class AccountStore:
     def holds(self, view: View) -> bool:
         """Whether that mailbox is one of this account."""
         return view.is_of(self._files)
+
+    async def access_key(self, name: str) -> bytes | None:
+        """What authorises URLs of this mailbox (RFC 4467). Raises NoSuchMailbox, BadMailboxName."""
+        return await self._run(accesskeys.read, name)
+
+    async def make_access_key(self, name: str) -> bytes:
+        """The same, made if need be."""
+        return await self._run(accesskeys.made, name)
+
+    async def reset_access_keys(self, name: str = "") -> None:
+        """A new key for the mailbox; where none is named, none for all of them. Raises NoSuchMailbox."""
+        await self._run(accesskeys.reset, name)
 
     async def identities(self) -> dict[str, int]:
         """What tells each mailbox from others that had or get its name."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Literal
 
-from posthouse.protocols.imap import acl, commands
+from posthouse.protocols.imap import acl, commands, urlauth
 from posthouse.protocols.imap.cancelling import parse_cancel_update
 from posthouse.protocols.imap.commands import Command
 from posthouse.protocols.imap.cursor import Cursor, syntax_error
@@ -268,6 +268,9 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": _get_quota_root,
     b"NOTIFY": parse_notify,
+    b"GENURLAUTH": urlauth.parse_gen_url_auth,
+    b"RESETKEY": urlauth.parse_reset_key,
+    b"URLFETCH": urlauth.parse_url_fetch,
     b"SETACL": acl.parse_set_acl,
     b"DELETEACL": acl.parse_delete_acl,
     b"GETACL": acl.parse_get_acl,

@@ -45,6 +45,7 @@ AFTER_LOGIN: Final = (
     "REPLACE",
     "ACL",
     "NOTIFY",
+    "URLAUTH",
     "RIGHTS=texk",
     "LIST-MYRIGHTS",
     "METADATA",

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from posthouse.protocols.imap import acl, cancelling, commands, multisearch
+from posthouse.protocols.imap import acl, cancelling, commands, multisearch, urlauth
 from posthouse.protocols.imap.metadata import GetMetadata, SetMetadata
 from posthouse.protocols.imap.notify import Notify
 from posthouse.protocols.imap.render import Completion
@@ -40,6 +40,7 @@ from posthouse.servers.imap.commands.store import store
 from posthouse.servers.imap.commands.subscribe import subscribe
 from posthouse.servers.imap.commands.thread import thread
 from posthouse.servers.imap.commands.unauthenticate import unauthenticate
+from posthouse.servers.imap.commands.urlauth import gen_url_auth, reset_key, url_fetch
 
 if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
@@ -89,4 +90,7 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Unauthenticate: unauthenticate,
     cancelling.CancelUpdate: cancel_update,
     multisearch.MultiSearch: multi_search,
+    urlauth.GenUrlAuth: gen_url_auth,
+    urlauth.ResetKey: reset_key,
+    urlauth.UrlFetch: url_fetch,
 }

@@ -1,12 +1,12 @@
-"""IMAP URLs of the account that is logged in, for CATENATE (RFC 4469 §3; RFC 5092).
+"""IMAP URLs of messages and their parts, for CATENATE (RFC 4469 §3; RFC 5092) and URLFETCH (RFC 4467).
 
 ``/INBOX;UIDVALIDITY=785799047/;UID=113330/;SECTION=1.5.9;PARTIAL=0.1024``: relative, with a mailbox. No others are
-followed: there is no account that a client may read but its own.
+followed; of an absolute one (urlauth.py) that part comes here.
 """
 
 import re
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from posthouse.base.errors import Refused
@@ -19,9 +19,6 @@ from posthouse.store.fetch import Message
 from posthouse.store.model import Want
 from posthouse.store.view import View
 
-if TYPE_CHECKING:
-    from posthouse.servers.imap.session import ImapSession
-
 SLICE_BYTES: Final = 1 << 20
 _PRINTED: Final = "/;=.:@&%+,!*'()"
 
@@ -31,8 +28,24 @@ _url = re.compile(
 ).fullmatch
 
 
-async def octets_of(session: "ImapSession", url: str) -> AsyncIterator[bytes]:
-    """What a URL stands for, in slices. Raises BadCommandError where it stands for nothing (BADURL)."""
+Select = Callable[[str], Awaitable[View]]
+"""Opens a mailbox to be read. Raises Refused."""
+
+
+def mailbox_of(url: str) -> str | None:
+    """The mailbox of a URL's message; None where it names none."""
+    match = _url(url)
+    try:
+        return unquote_to_bytes(match[1]).decode("utf-8") if match else None
+    except UnicodeDecodeError:
+        return None
+
+
+async def octets_of(select: Select, url: str) -> AsyncIterator[bytes]:
+    """What a URL stands for, in slices, of the mailboxes that can be selected.
+
+    Raises BadCommandError where it stands for nothing (BADURL).
+    """
     match = _url(url)
     if match is None:
         _refuse(url)
@@ -40,7 +53,7 @@ async def octets_of(session: "ImapSession", url: str) -> AsyncIterator[bytes]:
     section = _section(url, section_text)
     try:
         name = unquote_to_bytes(mailbox).decode("utf-8")
-        view = await session.mailboxes.select(name, read_only=True)
+        view = await select(name)
     except (UnicodeDecodeError, Refused):
         _refuse(url)
     try:

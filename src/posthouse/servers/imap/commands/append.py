@@ -5,6 +5,7 @@ REPLACE (RFC 8508) appends first: whatever happens in between, one of the two me
 
 from contextlib import ExitStack, closing
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from posthouse.base.errors import PosthouseError, TryLater
@@ -69,6 +70,7 @@ class _Incoming:
         self.messages: list[NewMessage] = []
         self.trouble: PosthouseError | None = None
         self._session = session
+        self._examine = partial(session.mailboxes.select, read_only=True)
         self._stack = stack
         self._limit = session.service.settings.imap.max_append_bytes
         self._left = 0
@@ -87,7 +89,7 @@ class _Incoming:
             if isinstance(event, LiteralChunk):
                 self._write(event.data)
             elif isinstance(event, CatenateUrl):
-                async for octets in octets_of(self._session, event.url):
+                async for octets in octets_of(self._examine, event.url):
                     self._write(octets)
             elif isinstance(event, MessageStart):
                 self.finish()

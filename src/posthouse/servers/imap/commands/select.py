@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from posthouse.protocols.imap.commands import Resync, Select
 from posthouse.protocols.imap.render import SYSTEM_FLAGS, Completion, bad, ok, range_set
 from posthouse.protocols.imap.rights import needed_for
-from posthouse.protocols.imap.wildcards import separator_of
+from posthouse.protocols.imap.wildcards import is_shared, separator_of
 from posthouse.servers.imap.capabilities import CONDSTORE
 from posthouse.servers.imap.updates import changed_lines
 from posthouse.store.view import View
@@ -72,6 +72,8 @@ def _state_of(view: View, *, rev2: bool) -> list[str]:
         f"OK [UIDNEXT {view.uidnext}] Predicted next UID",
         f"OK [HIGHESTMODSEQ {view.modseq}] Highest",
     ]
+    if not is_shared(view.name):  # RFC 4467 §8
+        lines.append("OK [URLMECH INTERNAL] URLs that others may use")
     if view.first_unseen and not rev2:
         lines.append(f"OK [UNSEEN {view.first_unseen}] First unseen message")
     return lines
