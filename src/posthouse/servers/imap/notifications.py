@@ -9,7 +9,6 @@ Invariants:
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -89,8 +88,12 @@ class Notifications:
             await self._look_at_names()
             self._tell_names(before, identities)
             self._forget(name for name, identity in identities.items() if self._identities.get(name) != identity)
-            with contextlib.suppress(OSError):
+            try:
                 await self._watch_mailboxes(is_first=False)
+            except OSError:  # RFC 5465 §5.8: as after NOTIFY NONE
+                self._session.engine.untagged(b"OK [NOTIFICATIONOVERFLOW] Too many mailboxes to watch")
+                self._session.notify(Notifications(self._session, Notify(b"", ())))
+                return
         for name in sorted(_taken(self._changed) & self._status.keys()):
             await self._tell_status(name)
         for name in sorted(_taken(self._noted) & self._metadata.keys()):

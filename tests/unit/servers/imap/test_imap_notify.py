@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from posthouse.protocols.imap.cursor import BadCommandError, Cursor
 from posthouse.protocols.imap.notify import parse_notify
+from posthouse.servers.imap import notifications
 
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -216,6 +217,23 @@ def test_too_many_mailboxes_are_refused(client):
     """RFC 5465 §3.1."""
     names = " ".join(f"a{n}" for n in range(1001))
     assert client.refused(f"NOTIFY SET (mailboxes ({names}) (MailboxName))").startswith(b"NO [NOTIFICATIONOVERFLOW]")
+
+
+def test_who_comes_to_watch_too_many_is_told_that_it_is_over(client, other, monkeypatch):
+    """RFC 5465 §5.8."""
+    client.ok("NOTIFY SET (personal (MessageNew MessageExpunge MailboxName))")
+    monkeypatch.setattr(notifications, "MAX_WATCHED", 5)
+    other.ok("CREATE one")
+    assert client.response() == b'* LIST (\\HasNoChildren) "." one\r\n'
+    other.ok("CREATE two")
+    assert client.response() == b'* LIST (\\HasNoChildren) "." two\r\n'
+    assert client.response().startswith(b"* OK [NOTIFICATIONOVERFLOW]")
+    other.ok("CREATE three")
+    other.append(MESSAGE, "one")
+    assert settled(client) == []
+    assert client.refused("NOTIFY SET (personal (MessageNew MessageExpunge))").startswith(
+        b"NO [NOTIFICATIONOVERFLOW]"
+    )
 
 
 @pytest.mark.parametrize(
