@@ -166,7 +166,7 @@ class Mailboxes:
 
     # Watching.
 
-    async def identities(self) -> dict[str, int]:
+    async def identities(self) -> dict[str, str]:
         """What tells each of the own mailboxes, but for INBOX, from others that had or get its name."""
         return await self._own.identities()
 

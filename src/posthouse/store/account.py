@@ -97,7 +97,7 @@ class AccountStore:
         """A new key for the mailbox; where none is named, none for all of them. Raises NoSuchMailbox."""
         await self._run(accesskeys.reset, name)
 
-    async def identities(self) -> dict[str, int]:
+    async def identities(self) -> dict[str, str]:
         """What tells each mailbox from others that had or get its name."""
         return await self._run(folders.identities)
 

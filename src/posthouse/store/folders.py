@@ -76,12 +76,18 @@ def existing_names(files: AccountFiles) -> list[str]:
     )
 
 
-def identities(files: AccountFiles) -> dict[str, int]:
-    """The inode of each mailbox's directory, which a renamed one keeps."""
-    found: dict[str, int] = {}
+def identities(files: AccountFiles) -> dict[str, str]:
+    """What each mailbox keeps when it is renamed, and no other ever has: UIDVALIDITY and GUID of its uidlist."""
+    found: dict[str, str] = {}
     for name in existing_names(files):
-        with contextlib.suppress(FileNotFoundError):
-            found[name] = os.stat(files.folder(name).path).st_ino
+        folder = files.folder(name)
+        try:
+            with open(folder.uidlist, encoding="utf-8", errors="replace") as file:
+                words = file.readline().split()
+        except FileNotFoundError:
+            words = []
+        kept = " ".join(word for word in words if word[0] in "VG")
+        found[name] = kept or folder.path
     return found
 
 

@@ -45,7 +45,7 @@ class Notifications:
         self._noted: set[str] = set()
         self._are_names_changed = False
         self._boxes: dict[str, MailboxInfo] = {}
-        self._identities: dict[str, int] = {}
+        self._identities: dict[str, str] = {}
         self._events: dict[str, frozenset[str]] = {}
         self._watching: dict[str, frozenset[str]] = {}
         self._status: dict[str, Status] = {}
@@ -136,6 +136,9 @@ class Notifications:
             self._subscriptions[name], self._watching[name] = [], events
             try:
                 await self._watch_mailbox(name, events)
+                if not is_first and name in self._status and self._status[name].messages:
+                    # They may have come just after the mailbox did.
+                    self._send_status(name, self._status[name], {"MESSAGES", "UIDNEXT", "UIDVALIDITY"})
             except NoPermission:
                 if is_first:
                     self._send_list(name, ["\\NoAccess"])
@@ -174,14 +177,15 @@ class Notifications:
 
     # Telling.
 
-    def _tell_names(self, before: dict[str, MailboxInfo], identities: dict[str, int]) -> None:
+    def _tell_names(self, before: dict[str, MailboxInfo], identities: dict[str, str]) -> None:
         """Mailboxes that came, went or have another name; subscriptions that changed (RFC 5465 §5.4, §5.5)."""
         now = self._boxes
         gone = {name for name in identities if name not in self._identities}
         fresh = {name for name in self._identities if name not in identities}
         by_identity = {identities[name]: name for name in gone}
         renamed = {name: old for name in fresh if (old := by_identity.get(self._identities[name]))}
-        told = {name for name in fresh | gone if name not in renamed and name not in renamed.values()}
+        other = {name for name in identities if identities[name] != self._identities.get(name)}
+        told = {name for name in fresh | other if name not in renamed and name not in renamed.values()}
         told |= {above(name)[-1] for name in told if above(name)}
         for name in sorted(told):
             if "MailboxName" in self._wanted(now.get(name) or before.get(name) or MailboxInfo(name)):

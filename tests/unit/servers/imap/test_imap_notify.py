@@ -135,6 +135,18 @@ def test_a_mailbox_that_is_made_later_is_watched_too(client, other):
         assert client.response() == b'* LIST (\\NonExistent) "." Later\r\n'
 
 
+def test_another_mailbox_of_the_same_name_is_told_and_watched(client, other):
+    """RFC 5465 §5.4: however quickly it takes the place of the first."""
+    client.ok("NOTIFY SET (personal (MessageNew MessageExpunge MailboxName))")
+    other.send(b"a DELETE misc\r\nb CREATE misc\r\n")
+    assert other.until(b"b")[1].startswith(b"OK")
+    other.append(MESSAGE, "misc")
+    while not (response := client.response()).startswith(b"* STATUS misc "):
+        assert response.startswith(b"* LIST")
+    other.append(MESSAGE, "misc")
+    assert client.response().endswith(b"UIDNEXT 3 MESSAGES 2)\r\n")
+
+
 def test_subscriptions_are_told(client, other):
     """RFC 5465 §5.5, §6.4."""
     client.ok("NOTIFY SET (personal (SubscriptionChange)) (subscribed (MessageNew MessageExpunge))")
