@@ -233,6 +233,18 @@ def test_who_is_given_rights_need_not_exist(alice):
         assert alice.ok(f"LISTRIGHTS Work {who}")[0].endswith(b'"" l r s w i p k x c t e d a\r\n')
 
 
+def test_a_search_in_many_mailboxes_looks_into_those_that_may_be_read(alice, bob):
+    """RFC 7377 §2.2; what is another's is not personal."""
+    for name, granted in (("Open", "lr"), ("Shut", "l"), ("Secret", "r")):
+        alice.ok(f"CREATE {name}")
+        alice.append(MESSAGE, name)
+        alice.ok(f"SETACL {name} bob@example.test {granted}")
+    found = bob.ok("ESEARCH IN (subtree Shared/alice@example.test) RETURN (COUNT) ALL")
+    assert len(found) == 1
+    assert b"Shared/alice@example.test/Open" in found[0]
+    assert bob.ok("ESEARCH IN (personal) RETURN (COUNT) ALL") == []
+
+
 # Each right by itself.
 
 

@@ -8,10 +8,10 @@ from posthouse.protocols.imap.cursor import BadCommandError
 from posthouse.protocols.imap.multisearch import SELECTED, MultiSearch, Source
 from posthouse.protocols.imap.render import Completion, bad, ok
 from posthouse.protocols.imap.searchkeys import BAD_CHARSET
-from posthouse.protocols.imap.wildcards import SEPARATOR
+from posthouse.protocols.imap.wildcards import is_shared, separator_of
 from posthouse.servers.imap import results
 from posthouse.servers.imap.contexts import refuse
-from posthouse.store.errors import NoSuchMailbox
+from posthouse.store.errors import NoPermission, NoSuchMailbox
 from posthouse.store.model import MailboxInfo
 from posthouse.store.view import View
 
@@ -36,7 +36,7 @@ async def multi_search(session: "ImapSession", command: MultiSearch) -> Completi
             continue
         try:
             view = await session.mailboxes.select(name, read_only=True)
-        except NoSuchMailbox:
+        except (NoSuchMailbox, NoPermission):
             continue
         try:
             await _search(session, view, command)
@@ -93,9 +93,10 @@ def is_meant(source: Source, box: MailboxInfo) -> bool:
                 for top in source.mailboxes
             )
         case _:
-            return True
+            return not is_shared(box.name)
 
 
 def _is_below(name: str, top: str, *, one: bool) -> bool:
-    prefix = top + SEPARATOR if top else ""
-    return name.startswith(prefix) and not (one and SEPARATOR in name[len(prefix) :])
+    separator = separator_of(name)
+    prefix = top + separator if top else ""
+    return name.startswith(prefix) and not (one and separator in name[len(prefix) :])
