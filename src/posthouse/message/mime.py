@@ -19,6 +19,7 @@ Invariants:
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -30,9 +31,12 @@ MAX_PARTS = 10_000
 MAX_FIELD = 16_384
 """What of a Content-… field's value is looked at, in octets; the rest of a longer one is ignored."""
 
+MAX_LINE = 65_536
+"""What of a line is compared with delimiters, in octets."""
+_HEADER_BLOCK = 65_536
+
 US_ASCII: Parameters = ((b"charset", b"us-ascii"),)
 
-_HEADER_STOP = re.compile(rb"\n(?:\r?\n|--)")
 _CONTENT_FIELD = re.compile(
     rb"\ncontent-(type|transfer-encoding|id|description|disposition|language|location|md5)[ \t]*+:", re.IGNORECASE
 )
@@ -114,7 +118,21 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Part)
 
 
-def scan(data: bytes, max_depth: int = MAX_DEPTH, max_parts: int = MAX_PARTS) -> Part:
+class Octets(Protocol):
+    """What ``bytes`` can do, as far as it is needed here: a message that is not in memory can do it too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, wanted: slice, /) -> bytes: ...
+
+    def find(self, wanted: bytes, start: int, /) -> int: ...
+
+    def startswith(self, prefix: bytes | tuple[bytes, ...], start: int, /) -> bool: ...
+
+    def count(self, octet: bytes, start: int, end: int, /) -> int: ...
+
+
+def scan(data: Octets, max_depth: int = MAX_DEPTH, max_parts: int = MAX_PARTS) -> Part:
     """The structure of a message whose lines end with CRLF; LF will do, and counts one octet."""
     return _Scanner(data, max_depth, max_parts).scan()
 
@@ -138,7 +156,7 @@ class _Node:
 
 
 class _Scanner:
-    def __init__(self, data: bytes, max_depth: int, max_parts: int) -> None:
+    def __init__(self, data: Octets, max_depth: int, max_parts: int) -> None:
         self.data = data
         self.max_depth = max_depth
         self.max_parts = max_parts
@@ -184,7 +202,8 @@ class _Scanner:
     def _multipart(self, at: int) -> _Node:
         """Whose delimiter is on the line after ``at``."""
         line_end = self.data.find(b"\n", at + 1)
-        line = self.data[at + 1 : line_end if line_end >= 0 else len(self.data)].rstrip(b" \t\r")
+        line_end = min(line_end if line_end >= 0 else len(self.data), at + 1 + MAX_LINE)
+        line = self.data[at + 1 : line_end].rstrip(b" \t\r")
         fitting = [node for node in reversed(self.stack) if node.delimiter and line.startswith(node.delimiter)]
         for node in fitting:
             if line in (node.delimiter, node.delimiter + b"--"):
@@ -226,13 +245,15 @@ class _Scanner:
         """Where the body begins, and the line end to look on from."""
         data = self.data
         if start == 0:
-            end = headers.header_end(data)
+            end = _first_header_end(data)
             return end, max(end - 1, 0)
-        for stop in _HEADER_STOP.finditer(data, at):
-            if data.endswith(b"\n", stop.start(), stop.end()):
-                return stop.end(), stop.end() - 1
-            if data.startswith(self.delimiters, stop.start() + 1):
-                return max(start, self._line_start(stop.start())), stop.start()
+        while (at := data.find(b"\n", at)) >= 0:
+            if data.startswith((b"\n", b"\r\n"), at + 1):
+                blank = data.find(b"\n", at + 1)
+                return blank + 1, blank
+            if data.startswith(self.delimiters, at + 1):
+                return max(start, self._line_start(at)), at
+            at += 1
         return len(data), len(data)
 
     def _node(self, start: int, body_start: int) -> _Node:
@@ -276,6 +297,13 @@ class _Scanner:
             lines += self.data.count(b"\n", last, offset)
             before[offset], last = lines, offset
         return before
+
+
+def _first_header_end(data: Octets) -> int:
+    size = _HEADER_BLOCK
+    while (end := headers.header_end(data[:size])) >= size - 2 and size < len(data):
+        size *= 2
+    return end
 
 
 def _common_beginning(a: bytes, b: bytes) -> bytes:

@@ -24,7 +24,7 @@ def to_crlf(data: bytes) -> bytes:
 class LargeBody:
     """A message that is read piece by piece; converted once, into an unlinked file, if need be."""
 
-    __slots__ = ("_handle", "size")
+    __slots__ = ("_handle", "_window", "_window_start", "size")
 
     def __init__(self, handle: int, temporary_dir: str, *, convert: bool) -> None:
         """Takes ``handle`` over."""
@@ -35,9 +35,39 @@ class LargeBody:
             finally:
                 os.close(handle)
         self.size = os.fstat(self._handle).st_size
+        self._window, self._window_start = b"", 0
 
     def __getitem__(self, wanted: slice) -> bytes:
         start, end, _ = wanted.indices(self.size)
+        if self._window_start <= start and end <= self._window_start + len(self._window):
+            return self._window[start - self._window_start : max(start, end) - self._window_start]
+        return self._read(start, end)
+
+    def find(self, wanted: bytes, start: int) -> int:
+        """As that of bytes, a window at a time."""
+        while start < self.size:
+            if not self._window_start <= start < self._window_start + len(self._window):
+                self._window, self._window_start = (
+                    self._read(start, min(start + max(_BLOCK, len(wanted)), self.size)),
+                    start,
+                )
+            at = self._window.find(wanted, start - self._window_start)
+            if at >= 0:
+                return self._window_start + at
+            if not self._window or (end := self._window_start + len(self._window)) >= self.size:
+                return -1
+            start = max(start, end - len(wanted) + 1)
+            self._window = b""
+        return -1
+
+    def startswith(self, prefix: bytes | tuple[bytes, ...], start: int) -> bool:
+        longest = len(prefix) if isinstance(prefix, bytes) else max(map(len, prefix), default=0)
+        return start >= 0 and self[start : start + longest].startswith(prefix)
+
+    def count(self, octet: bytes, start: int, end: int) -> int:
+        return sum(self._read(at, min(at + _BLOCK, end)).count(octet) for at in range(start, end, _BLOCK))
+
+    def _read(self, start: int, end: int) -> bytes:
         pieces: list[bytes] = []
         while start < end and (piece := os.pread(self._handle, end - start, start)):
             pieces.append(piece)
