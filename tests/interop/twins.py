@@ -20,6 +20,7 @@ An ``Answer`` is what a command has brought, without what the two may say as the
   - where a part ends, and how large it is, whose last line ends a multipart: Dovecot counts the line end that
     belongs to the delimiter around it (RFC 2046 §5.1.1)
   - response codes that explain a failure: they are for help (RFC 5530)
+  - what a mailbox is known by (RFC 8474), and which URLs there are (RFC 4467)
 """
 
 import re
@@ -56,7 +57,8 @@ namespace inbox {{
 """
 _NUMBERED = re.compile(rb"\* (\d+) (EXISTS|RECENT|EXPUNGE|FETCH) ?")
 _CODE = re.compile(rb"(OK|NO|BAD|BYE) (?:\[([^\]]*)\])?")
-_NOT_COMPARED = (b"* FLAGS ", b"* OK [PERMANENTFLAGS", b"* OK [UNSEEN", b"* OK [HIGHESTMODSEQ", b"* CAPABILITY")
+_NOT_COMPARED = (b"* FLAGS ", b"* OK [PERMANENTFLAGS", b"* OK [UNSEEN", b"* OK [HIGHESTMODSEQ", b"* CAPABILITY",
+                 b"* OK [MAILBOXID", b"* OK [URLMECH")  # fmt: skip
 _CODES = (b"COPYUID", b"APPENDUID", b"MODIFIED", b"READ-", b"TRYCREATE")
 _OF_A_LEAF = re.compile(rb"BODY\[[\d.]+\.1(\.[A-Z][^\]]*)?\]")
 _PART = re.compile(rb"BODY\[[\d.]+(\.TEXT)?\]")
@@ -94,6 +96,8 @@ class Talk:
     def command(self, line: bytes) -> Answer:
         """Sends it, with ``<MARK n>`` replaced, and hears all that comes."""
         line = re.sub(rb"<MARK (\d+)>", lambda mark: b"%d" % self.marks[int(mark[1])], line)
+        if b"STATUS" in line and self.mailbox:
+            self._exchange(b"NOOP")  # Dovecot's numbers of the selected mailbox are those that it has told
         answer = self._exchange(line)
         first = line.split(b" ", 2)
         selects = first[0] in (b"SELECT", b"EXAMINE")

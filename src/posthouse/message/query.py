@@ -121,6 +121,30 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedBefore:
+    """Came into its mailbox before that day (RFC 8514 §4.3)."""
+
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOn:
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSince:
+    date: date
+
+
+@dataclass(frozen=True, slots=True)
+class EmailId:
+    """The content has this identifier (RFC 8474 §6)."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Older:
     """Internal date that many seconds ago, or longer (RFC 5032 §2)."""
 
@@ -207,6 +231,10 @@ Query = (
     | Before
     | On
     | Since
+    | SavedBefore
+    | SavedOn
+    | SavedSince
+    | EmailId
     | Older
     | Younger
     | SentBefore

@@ -73,17 +73,20 @@ class Mailboxes:
             for name in sorted(levels | visible | subscribed)
         ]
 
-    async def create(self, name: str, special_use: str = "") -> None:
-        """Raises MailboxExists, BadMailboxName; NoSuchMailbox, NoPermission about the mailbox above."""
+    async def create(self, name: str, special_use: str = "") -> str:
+        """Returns what it is known by whatever its name.
+
+        Raises MailboxExists, BadMailboxName; NoSuchMailbox, NoPermission about the mailbox above.
+        """
         if not is_shared(name):
-            await self._own.create(name, special_use)
-            return
+            return await self._own.create(name, special_use)
         place = await self._new(name)
         try:
-            await place.store.create(place.name)
+            mailbox_id = await place.store.create(place.name)
         except MailboxExists:
             raise NoPermission(name, "it is there already") from None
         await place.store.note_shares(self._store.shares, place.owner)
+        return mailbox_id
 
     async def delete(self, name: str) -> None:
         """Raises NoSuchMailbox, NoPermission, BadMailboxName."""

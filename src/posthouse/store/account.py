@@ -34,9 +34,9 @@ class AccountStore:
         """All of them, parents that are none and subscriptions to none too; INBOX first."""
         return await self._run(folders.mailboxes)
 
-    async def create(self, name: str, special_use: str = "") -> None:
-        """Raises MailboxExists, BadMailboxName."""
-        await self._run(folders.create, name, special_use)
+    async def create(self, name: str, special_use: str = "") -> str:
+        """Returns what it is known by whatever its name. Raises MailboxExists, BadMailboxName."""
+        return await self._run(folders.create, name, special_use)
 
     async def delete(self, name: str) -> None:
         """With its messages, not its children. Raises NoSuchMailbox, BadMailboxName."""

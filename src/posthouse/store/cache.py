@@ -19,11 +19,22 @@ WORTH_A_SET = 10  # messages in one batch; odd questions about few messages push
 CHUNK_ROWS = 100
 CHUNKS_OCTETS = 1024 * 1024
 
-IN_INDEX = Want.DATE | Want.SIZE | Want.MODSEQ
-_CACHED = {"envelope": Want.ENVELOPE, "structure": Want.STRUCTURE, "parts": Want.STRUCTURE | Want.BODY}
+IN_INDEX = Want.DATE | Want.SIZE | Want.MODSEQ | Want.SAVED
+_CACHED = {
+    "envelope": Want.ENVELOPE,
+    "structure": Want.STRUCTURE,
+    "parts": Want.STRUCTURE | Want.BODY | Want.PREVIEW,
+    "email_id": Want.EMAILID,
+    "preview": Want.PREVIEW,
+}
 _BLOCKS = {Want.ENVELOPE: "c.envelope", Want.STRUCTURE: "c.structure", Want.FIELDS: "f.data"}
 _COLUMNS = {Want.MODSEQ: "m.modseq", Want.DATE: "CAST(m.date AS INTEGER)", Want.SIZE: "m.size"} | _BLOCKS
 MAILBOX = "(SELECT id FROM mailbox WHERE folder = ? AND uidvalidity = ?)"
+# A message's file is named, with the time, when it comes into its mailbox; one that is moved keeps its name.
+SAVED_AT = (
+    "coalesce((SELECT seconds FROM saved s WHERE s.mailbox = m.mailbox AND s.uid = m.uid),"
+    " CASE WHEN CAST(m.base AS INTEGER) BETWEEN 1 AND 4294967295 THEN CAST(m.base AS INTEGER) END)"
+)
 _CACHE_JOIN = " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
 _FIELDS_JOIN = (
     " LEFT JOIN fields f ON f.mailbox = m.mailbox AND f.uid = m.uid"
@@ -47,9 +58,12 @@ class Entry:
     envelope: bytes | None = None
     structure: bytes | None = None
     parts: bytes | None = None
+    email_id: str | None = None
+    preview: str | None = None
     header: bytes | None = None
     fields: bytes | None = None
     modseq: int = 0
+    saved: int | None = None
     is_new: bool = False
     has_new_fields: bool = False
 
@@ -64,8 +78,8 @@ def entries(
     else:  # it is what the fields are taken from where they are not known
         cached.append("CASE WHEN f.data IS NULL THEN c.header END" if Want.FIELDS in want else "NULL")
     cached.append("f.data" if Want.FIELDS in want else "NULL")
-    if Want.MODSEQ in want:
-        cached.append("m.modseq")
+    cached.append("m.modseq" if Want.MODSEQ in want else "0")
+    cached.append(SAVED_AT if Want.SAVED in want else "NULL")
     columns = f"m.uid, m.place || m.base || m.info, m.date, m.stored, m.size, {', '.join(cached)}"
     rows = _execute(database, key, uids, columns, names)
     return {row[0]: Entry(*row[1:]) for row in rows}
@@ -133,11 +147,15 @@ def _write_entries(database: sqlite3.Connection, mailbox: int, fresh: list[tuple
     )
     # The message may have been expunged meanwhile; what was not asked for this time stays.
     database.executemany(
-        "INSERT INTO cache SELECT mailbox, uid, ?, ?, ?, ? FROM message WHERE mailbox = ? AND uid = ?"
+        "INSERT INTO cache SELECT mailbox, uid, ?, ?, ?, ?, ?, ? FROM message WHERE mailbox = ? AND uid = ?"
         " ON CONFLICT DO UPDATE SET envelope = coalesce(excluded.envelope, envelope),"
         " structure = coalesce(excluded.structure, structure), parts = coalesce(excluded.parts, parts),"
-        " header = coalesce(excluded.header, header)",
-        [(entry.envelope, entry.structure, entry.parts, entry.header, mailbox, uid) for uid, entry in fresh],
+        " header = coalesce(excluded.header, header), email_id = coalesce(excluded.email_id, email_id),"
+        " preview = coalesce(excluded.preview, preview)",
+        [
+            (entry.envelope, entry.structure, entry.parts, entry.header, entry.email_id, entry.preview, mailbox, uid)
+            for uid, entry in fresh
+        ],
     )
 
 

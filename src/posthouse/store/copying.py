@@ -130,10 +130,15 @@ def _record(
         ],
     )
     database.executemany(
-        "INSERT OR REPLACE INTO cache SELECT ?, ?, envelope, structure, parts, header FROM cache"
+        "INSERT OR REPLACE INTO cache SELECT ?, ?, envelope, structure, parts, header, email_id, preview FROM cache"
         " WHERE mailbox = ? AND uid = ?",
         [(box.id, new.uid, origin.id, old.uid) for old, new in zip(messages, made, strict=True)],
     )
+    # What keeps its name doesn't say by it when it came here (RFC 8514 §4.2).
+    moved = [
+        (box.id, new.uid, int(time.time())) for old, new in zip(messages, made, strict=True) if old.base == new.base
+    ]
+    database.executemany("INSERT OR REPLACE INTO saved VALUES (?, ?, ?)", moved)
     sync.note_own_change(database, target, box)
 
 

@@ -1,6 +1,7 @@
 """What the store refuses. Trouble of its own (disk, locks, database) is ``TryLater``.
 
-The IMAP driver turns the classes into response codes (RFC 5530: NONEXISTENT, ALREADYEXISTS, OVERQUOTA, CANNOT;
+The IMAP driver turns the classes into response codes (RFC 5530: NONEXISTENT, ALREADYEXISTS, OVERQUOTA, CANNOT,
+HASCHILDREN;
 RFC 3501 §7.1: TRYCREATE).
 """
 
@@ -26,6 +27,13 @@ class BadMailboxName(Refused):
 
     def __init__(self, name: str, why: str = "Not a possible mailbox name") -> None:
         super().__init__(Reply(553, "5.1.3", why), f"mailbox name {name[:80]!r}: {why}")
+
+
+class HasChildren(BadMailboxName):
+    """There are only mailboxes below this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "This mailbox has only children")
 
 
 class NoPermission(Refused):

@@ -4,6 +4,7 @@ What was worked out for one client (sizes, envelopes, structures, headers) goes 
 Everything here blocks and runs in store threads; no lock is held while a file is read.
 """
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import msgspec
 
 from posthouse.message import headers, mime
 from posthouse.message.mime import Part
+from posthouse.message.preview import preview
 from posthouse.protocols.imap.structure import bodystructure_bytes, envelope_bytes
 from posthouse.store import cache, crlf, sync
 from posthouse.store.accountfiles import AccountFiles
@@ -29,6 +31,7 @@ BATCH_MESSAGES = 1000
 BATCH_FIELDS = 300
 BATCH_CACHED = 100
 BATCH_OCTETS = 1024 * 1024
+DIGESTED_OCTETS = 1024 * 1024
 HEADER_BLOCK = 16 * 1024  # longer header sections are not kept in the index
 
 
@@ -81,6 +84,33 @@ class Message:
     @property
     def internal_date(self) -> datetime:
         return datetime.fromtimestamp(int(self.entry.date), UTC)
+
+    @property
+    def saved(self) -> datetime | None:
+        """When it came into its mailbox, as far as that is known."""
+        seconds = self.entry.saved
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+    @property
+    def email_id(self) -> str:
+        """The same for the same octets (RFC 8474 §5.1)."""
+        entry = self.entry
+        if entry.email_id is None:
+            digest = hashlib.sha256()
+            for at in range(0, max(self.size, 1), DIGESTED_OCTETS):
+                digest.update(self.body(at, at + DIGESTED_OCTETS))
+            entry.email_id = f"M{digest.hexdigest()[:40]}"
+            entry.is_new = True
+        return entry.email_id
+
+    @property
+    def preview(self) -> str:
+        """How its text begins (RFC 8970)."""
+        entry = self.entry
+        if entry.preview is None:
+            entry.preview = preview(self.part(), self.body)
+            entry.is_new = True
+        return entry.preview
 
     @property
     def modseq(self) -> int:
@@ -149,7 +179,7 @@ class Message:
                     return self._part
                 except msgspec.MsgspecError:
                     pass
-            self._part = mime.scan(self.body())
+            self._part = mime.scan(self._load())
             entry.parts = self._part.to_bytes()
             entry.is_new = True
         return self._part

@@ -18,7 +18,7 @@ from posthouse.store.accountfiles import AccountFiles, is_inbox, is_mailbox
 from posthouse.store.changes import rows
 from posthouse.store.copying import copy
 from posthouse.store.dotlock import Dotlock
-from posthouse.store.errors import BadMailboxName, MailboxExists, NoSuchMailbox
+from posthouse.store.errors import BadMailboxName, HasChildren, MailboxExists, NoSuchMailbox
 from posthouse.store.layout import (
     INBOX,
     SEPARATOR,
@@ -91,7 +91,8 @@ def identities(files: AccountFiles) -> dict[str, str]:
     return found
 
 
-def create(files: AccountFiles, name: str, special_use: str = "") -> None:
+def create(files: AccountFiles, name: str, special_use: str = "") -> str:
+    """Returns what the mailbox is known by."""
     name = canonical_name(name)
     folder = files.folder(name)
     if name == INBOX or is_mailbox(folder.path):
@@ -103,10 +104,11 @@ def create(files: AccountFiles, name: str, special_use: str = "") -> None:
         database.execute("DELETE FROM mailbox WHERE folder = ?", (folder.name,))
         make_folder(folder)
         _inherit(files, folder, name)
-        sync.synchronise(database, folder, files.host, move_new=False)
+        box = sync.synchronise(database, folder, files.host, move_new=False)
         sync_directory(files.path)
     if special_use:
         _change(_uses(files), lambda lines: {*lines, f"{special_use} {_coded(name)}"})
+    return box.guid
 
 
 def _inherit(files: AccountFiles, folder: Folder, name: str) -> None:
@@ -125,7 +127,7 @@ def delete(files: AccountFiles, name: str) -> None:
     with files.index.changing() as database:
         if not is_mailbox(folder.path):
             if any(other.startswith(name + SEPARATOR) for other in existing_names(files)):
-                raise BadMailboxName(name, "This mailbox has only children")
+                raise HasChildren(name)
             raise NoSuchMailbox(name)
         doomed = f"{files.folder(INBOX).tmp}/{filename.unique_base(files.host, time.time_ns())}"
         os.rename(folder.path, doomed)  # gone at once, for everybody

@@ -24,7 +24,7 @@ from posthouse.store.digests import SCHEMA as DIGEST_SCHEMA
 from posthouse.store.layout import Stamp
 
 FILE_NAME = "posthouse.index"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BUSY_SECONDS = 20.0
 UNKNOWN = Stamp((0, 0), (0, 0), (0, 0, 0))  # of no directory: all is read again
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -72,6 +72,14 @@ CREATE TABLE cache (
     structure BLOB,
     parts BLOB,
     header BLOB,
+    email_id TEXT,
+    preview TEXT,
+    PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
+CREATE TABLE saved (
+    mailbox INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    seconds INTEGER NOT NULL,
     PRIMARY KEY (mailbox, uid)
 ) WITHOUT ROWID;
 CREATE TABLE uidl (
@@ -100,6 +108,7 @@ CREATE INDEX gap_mailbox ON gap (mailbox);
 CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
     DELETE FROM cache WHERE mailbox = old.mailbox AND uid = old.uid;
     DELETE FROM uidl WHERE mailbox = old.mailbox AND uid = old.uid;
+    DELETE FROM saved WHERE mailbox = old.mailbox AND uid = old.uid;
     DELETE FROM fields
         WHERE mailbox = old.mailbox AND uid = old.uid AND field_set IN (SELECT id FROM field_set);
 END;

@@ -42,7 +42,7 @@ def status(files: AccountFiles, name: str) -> Status:
             (box.first_recent, SEEN, DELETED, DELETED, box.id),
         ).fetchone()
     counted = (deleted, deleted_bytes, unsized)
-    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq, *counted)
+    return Status(messages, recent, box.uidnext, box.uidvalidity, unseen, size_bytes, box.modseq, *counted, box.guid)
 
 
 def first_look(files: AccountFiles, folder: Folder, read_only: bool) -> Look:
@@ -126,3 +126,9 @@ def highest_modseq(files: AccountFiles, folder: Folder, uids: Sequence[int]) -> 
     )
     with files.index.reading() as database:
         return database.execute(query, (folder.name, json.dumps(list(uids)))).fetchone()[0] or 0
+
+
+def uidls(files: AccountFiles, box: Mailbox) -> dict[int, str]:
+    """POP3 unique ids, by UID, that another program had given before it was our turn."""
+    with files.index.reading() as database:
+        return dict(database.execute("SELECT uid, uidl FROM uidl WHERE mailbox = ?", (box.id,)))

@@ -37,6 +37,8 @@ class Status:
     deleted_bytes: int = 0
     unsized: int = 0
     """How many messages have a size that is not known yet; they count with that of their files."""
+    guid: str = ""
+    """What the mailbox is known by whatever its name, and no other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,11 @@ class Want(Flag):
     MODSEQ = auto()
     DATE = auto()
     SIZE = auto()
+    SAVED = auto()
     FIELDS = auto()
     ENVELOPE = auto()
     STRUCTURE = auto()
     HEADER = auto()
     BODY = auto()
+    EMAILID = auto()
+    PREVIEW = auto()

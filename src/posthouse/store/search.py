@@ -74,9 +74,10 @@ def _leaf(key: Query, numbers: Numbers) -> Test:
         return Test(Want.SIZE, lambda message: message.size < key.size_bytes)
     if isinstance(key, query.ModSeq):
         return Test(Want.MODSEQ, lambda message: message.modseq >= key.modseq)
-    if isinstance(key, query.Before | query.On | query.Since):
-        compare = _COMPARE[type(key)]
-        return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))
+    if isinstance(key, query.EmailId):
+        return Test(Want.EMAILID, lambda message: message.email_id == key.id)
+    if isinstance(key, _Dated):
+        return _by_date(key)
     if isinstance(key, query.Older | query.Younger):
         return _by_age(key, numbers.now)
     if isinstance(key, query.Header | query.SentBefore | query.SentOn | query.SentSince):
@@ -120,6 +121,16 @@ def _by_number_or_flag(key: query.SequenceSet | query.UidSet | query.HasFlag, nu
     return lambda message: _within(numbers.sequence[message.uid], ranges)
 
 
+def _by_date(key: "_Dated") -> Test:
+    """RFC 8514 §4.3: where it is not known when a message was saved, by its internal date."""
+    compare = _COMPARE[type(key)]
+    if isinstance(key, query.Before | query.On | query.Since):
+        return Test(Want.DATE, lambda message: compare(message.internal_date.date(), key.date))
+    return Test(
+        Want.SAVED | Want.DATE, lambda message: compare((message.saved or message.internal_date).date(), key.date)
+    )
+
+
 def _by_age(key: query.Older | query.Younger, now: float) -> Test:
     """RFC 5032 §2."""
     border = now - key.seconds
@@ -132,10 +143,14 @@ def _within(number: int, ranges: Ranges) -> bool:
     return any(low <= number <= high for low, high in ranges)
 
 
+_Dated = query.Before | query.On | query.Since | query.SavedBefore | query.SavedOn | query.SavedSince
 _COMPARE: dict[type, Callable[[date, date], bool]] = {
     query.Before: date.__lt__,
     query.On: date.__eq__,
     query.Since: date.__ge__,
+    query.SavedBefore: date.__lt__,
+    query.SavedOn: date.__eq__,
+    query.SavedSince: date.__ge__,
     query.SentBefore: date.__lt__,
     query.SentOn: date.__eq__,
     query.SentSince: date.__ge__,

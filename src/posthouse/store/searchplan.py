@@ -17,7 +17,7 @@ from posthouse.message.casemap import casemap
 from posthouse.message.query import Query, resolve_ranges
 from posthouse.store import digests
 from posthouse.store.accountfiles import AccountFiles
-from posthouse.store.cache import MAILBOX, Key
+from posthouse.store.cache import MAILBOX, SAVED_AT, Key
 from posthouse.store.fulltext import Texts
 from posthouse.store.keywords import RECENT, Keywords
 
@@ -43,6 +43,7 @@ class Bounds:
 
 
 _COMPARISONS: Final[dict[type, str]] = {
+    query.SavedBefore: "<", query.SavedSince: ">=",
     query.Before: "<", query.Since: ">=", query.SentBefore: "<", query.SentOn: "=", query.SentSince: ">=",
 }  # fmt: skip
 _DAY_SECONDS: Final = 86_400
@@ -80,6 +81,9 @@ def bounds(files: AccountFiles, key: Query, scope: Scope, texts: Texts | None = 
     """Of the whole tree, within the scope."""
     with files.index.reading() as database:
         return _Planner(database, scope, texts).bounds(key)
+
+
+_SAVED = f"coalesce({SAVED_AT}, CAST(m.date AS INTEGER))"
 
 
 class _Planner:
@@ -133,6 +137,8 @@ class _Planner:
             return self._numbered(key)
         if isinstance(key, query.Before | query.On | query.Since | query.Older | query.Younger):
             return self._dated(key)
+        if isinstance(key, query.SavedBefore | query.SavedOn | query.SavedSince):
+            return self._saved(key)
         return None
 
     def _flagged(self, flag: str) -> AbstractSet[int]:
@@ -163,6 +169,13 @@ class _Planner:
             return self._rows("CAST(date AS INTEGER) BETWEEN ? AND ?", start, start + _DAY_SECONDS - 1) & self.all
         return self._rows(f"CAST(date AS INTEGER) {_COMPARISONS[type(key)]} ?", start) & self.all
 
+    def _saved(self, key: query.SavedBefore | query.SavedOn | query.SavedSince) -> AbstractSet[int]:
+        """RFC 8514 §4.3: where that is not known, by the internal date."""
+        start = _seconds(key.date)
+        if isinstance(key, query.SavedOn):
+            return self._rows(f"{_SAVED} BETWEEN ? AND ?", start, start + _DAY_SECONDS - 1) & self.all
+        return self._rows(f"{_SAVED} {_COMPARISONS[type(key)]} ?", start) & self.all
+
     def _digested(self, key: query.Header | query.SentBefore | query.SentOn | query.SentSince) -> Bounds:
         scope = self.scope
         if not isinstance(key, query.Header):
@@ -191,7 +204,7 @@ class _Planner:
 
     def _rows(self, condition: str, *values: object) -> AbstractSet[int]:
         rows = self.database.execute(
-            f"SELECT uid FROM message WHERE mailbox = {MAILBOX} AND {condition}",  # noqa: S608
+            f"SELECT uid FROM message m WHERE mailbox = {MAILBOX} AND {condition}",  # noqa: S608
             (*self.scope.key, *values),
         )
         return {uid for (uid,) in rows}

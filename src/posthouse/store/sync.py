@@ -31,6 +31,7 @@ import stat
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 from posthouse.base.errors import TryLater
 from posthouse.store import courier, filename, index, modseqs, uidlist
@@ -154,10 +155,10 @@ class _Pass:
         listed = uidlist.read(self.folder.uidlist)
         if listed is None:
             return self._restore(box)
-        if listed.is_old:
-            entries = [(uid, base, "") for base, uid in listed.uids.items()]
-            guid = uuid.uuid4().hex
-            uidlist.rewrite(self.folder.uidlist, listed.uidvalidity, listed.uidnext, guid, entries)
+        if listed.is_old or not uidlist.is_guid(listed.guid):
+            entries = [(uid, base, listed.uidls.get(base, "")) for base, uid in listed.uids.items()]
+            listed = replace(listed, guid=box.guid if box is not None else uuid.uuid4().hex)
+            uidlist.rewrite(self.folder.uidlist, listed.uidvalidity, listed.uidnext, listed.guid, entries)
         else:
             uidlist.cut_torn_line(self.folder.uidlist, listed.torn_octets)
         index.note_uidvalidity(self.database, listed.uidvalidity)

@@ -29,6 +29,7 @@ _header = re.compile(rb"([13]) ([^\r\n]*)\n").match
 _line = re.compile(r"^(\d{1,10}) ((?:[^: \n][^ \n]* )*):([^\n]+)\n", re.MULTILINE)
 _line_of_version_1 = re.compile(r"^(\d{1,10}) ()([^\n]+)\n", re.MULTILINE)
 is_uidl = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
+is_guid = re.compile(r"[A-Za-z0-9_-]{1,255}").fullmatch  # RFC 8474 §7: objectid
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class View:
         look = await self._run(looking.first_look, self._files, self._folder, self.read_only)
         self._source = Source(self._files, self._folder, look.box.uidvalidity, read_only=self.read_only)
         self._letters = self._files.keywords(self._folder)
+        self._known_keywords = self._letters.names
         self.uids = array("I", [uid for uid, _ in look.messages])
         since = look.recent_from
         self._masks = array("I", [mask | RECENT if uid >= since else mask for uid, mask in look.messages])
@@ -95,6 +96,11 @@ class View:
     @property
     def uidvalidity(self) -> int:
         return self._box.uidvalidity
+
+    @property
+    def guid(self) -> str:
+        """What this mailbox is known by whatever its name, and no other one."""
+        return self._box.guid
 
     @property
     def uidnext(self) -> int:
@@ -127,6 +133,11 @@ class View:
     def is_of(self, files: AccountFiles) -> bool:
         """Whether the mailbox lies in that account."""
         return self._files is files
+
+    def has_new_keywords(self) -> bool:
+        """Whether there are more of them than when this, or ``open``, was last called."""
+        before, self._known_keywords = self._known_keywords, self._letters.names
+        return before != self._known_keywords
 
     async def refresh(self, *, expunge: bool, own: bool = False) -> Changes:
         """What others changed. Without ``expunge``, messages that are gone keep their numbers for now.
@@ -255,7 +266,7 @@ class View:
 
     async def uidls(self) -> dict[int, str]:
         """POP3 unique ids, by UID, that another program had given before it was our turn."""
-        return await self._run(_uidls, self._files, self._box)
+        return await self._run(looking.uidls, self._files, self._box)
 
     def on_change(self, callback: Callable[[], None] | None) -> None:
         """Calls back, on the loop, when ``refresh`` may have something to tell; None ends that."""
@@ -314,8 +325,7 @@ class View:
         grown = len(self.uids) > before
         vanished, expunged = self._drop_gone() if expunge and self._gone else ((), ())
         self._box = look.box
-        if not self._gone:
-            self.modseq = look.box.modseq
+        self.modseq = self.modseq if self._gone else look.box.modseq
         flags = self.flags(changed)
         return Changes(
             expunged,
@@ -383,12 +393,6 @@ class View:
     async def _transfer(self, uids: Sequence[int], target: str, *, move: bool) -> Copied:
         def work() -> Copied:
             folder = self._files.existing(target)
-            limit = self._limit
-            return copying.copy(self._files, self._folder, folder, self._known(uids), limit, move=move)
+            return copying.copy(self._files, self._folder, folder, self._known(uids), self._limit, move=move)
 
         return await self._run(work)
-
-
-def _uidls(files: AccountFiles, box: Mailbox) -> dict[int, str]:
-    with files.index.reading() as database:
-        return dict(database.execute("SELECT uid, uidl FROM uidl WHERE mailbox = ?", (box.id,)))

@@ -169,6 +169,11 @@ class Unauthenticate(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Compress(Command):
+    """COMPRESS DEFLATE (RFC 4978)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace(Command):
     """NAMESPACE (RFC 2342)."""
 
@@ -288,13 +293,17 @@ FetchItem = Attribute | Section | Binary
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Command):
-    """FETCH (RFC 3501 §6.4.5), only what changed since then where that is given (RFC 7162 §3.1.4.1, §3.2.6)."""
+    """FETCH (RFC 3501 §6.4.5), only what changed since then where that is given (RFC 7162 §3.1.4.1, §3.2.6).
+
+    ``partial``: of what is left, only these places, as in ReturnOptions (RFC 9394).
+    """
 
     uid: bool
     ranges: Ranges
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
     vanished: bool = False
+    partial: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

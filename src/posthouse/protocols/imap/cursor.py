@@ -30,6 +30,8 @@ _number = re.compile(rb"\d{1,19}").match
 
 IMAP4REV2: Final = b"IMAP4REV2"
 UTF8: Final = b"UTF8=ACCEPT"
+UIDONLY: Final = b"UIDONLY"
+UID_REQUIRED: Final = Completion("BAD", "Messages go by their UIDs only", "UIDREQUIRED")
 
 MAX_NUMBER: Final = 0xFFFFFFFF
 MAX_MODSEQ: Final = (1 << 63) - 1

@@ -18,7 +18,7 @@ from typing import Final
 from posthouse.protocols.engine import NEED_DATA, NEED_REPLY, LineBuffer, LineTooLongError, Pause
 from posthouse.protocols.imap.appending import NAMES as APPENDING
 from posthouse.protocols.imap.appending import AppendReader
-from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
+from posthouse.protocols.imap.cursor import UID_REQUIRED, UIDONLY, BadCommandError, Cursor, syntax_error
 from posthouse.protocols.imap.events import (
     AuthCancelled,
     AuthResponse,
@@ -30,7 +30,7 @@ from posthouse.protocols.imap.events import (
 )
 from posthouse.protocols.imap.parser import PARSERS, parse_base64, parse_name, parse_tag
 from posthouse.protocols.imap.render import Completion, bad, no
-from posthouse.protocols.imap.states import ALLOWED, KNOWN, Limits, Mode, State
+from posthouse.protocols.imap.states import ALLOWED, BY_NUMBER, KNOWN, Limits, Mode, State
 from posthouse.protocols.sasl.credentials import encode_base64
 
 _literal_mark = re.compile(rb"\{(\d+)(\+?)\}\Z").search
@@ -136,8 +136,8 @@ class ImapServerEngine:
         self._mode = Mode.SASL
         self._output.append(b"+ %b\r\n" % encode_base64(data))
 
-    def start_tls(self) -> None:
-        """TLS has begun: what came in clear is thrown away (RFC 3501 §6.2.1)."""
+    def start_layer(self) -> None:
+        """TLS or compression has begun: what came before it is thrown away (RFC 3501 §6.2.1, RFC 4978 §3)."""
         self._input.clear()
         self._mode = Mode.COMMAND
 
@@ -163,7 +163,7 @@ class ImapServerEngine:
         mark = _literal_mark(line)
         if mark is not None:
             return self._meet_literal(line, mark)
-        self._parts.append(line)
+        self._parts.append(line.rstrip(b" "))  # some clients leave spaces there
         data = b"".join(self._parts)
         self._clear_command()
         return self._parse(data)
@@ -228,6 +228,8 @@ class ImapServerEngine:
             raise syntax_error("Unknown command")
         if name not in ALLOWED[self.state]:
             raise syntax_error("Command is not allowed in this state")
+        if name in BY_NUMBER and UIDONLY in self.enabled:
+            raise BadCommandError(UID_REQUIRED)
         return name
 
     # APPEND.
@@ -279,7 +281,7 @@ class ImapServerEngine:
         mark = _literal_mark(line)
         self._announce(mark)
         try:
-            self._read_on(Cursor(line[: mark.start()] if mark else line, enabled=self.enabled))
+            self._read_on(Cursor(line[: mark.start()] if mark else line.rstrip(b" "), enabled=self.enabled))
         except BadCommandError as error:
             self._refuse(error.completion)
             return CommandAborted()

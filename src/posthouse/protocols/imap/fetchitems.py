@@ -7,11 +7,24 @@ import re
 from typing import Final
 
 from posthouse.protocols.imap.commands import Attribute, Binary, FetchItem, Section
-from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.cursor import IMAP4REV2, MAX_MODSEQ, MAX_NUMBER, Cursor, syntax_error
 from posthouse.protocols.imap.render import astring
 
 ATTRIBUTES: Final = frozenset(
-    {b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"UID", b"MODSEQ"}
+    {
+        b"FLAGS",
+        b"INTERNALDATE",
+        b"RFC822.SIZE",
+        b"ENVELOPE",
+        b"BODY",
+        b"BODYSTRUCTURE",
+        b"UID",
+        b"MODSEQ",
+        b"SAVEDATE",
+        b"EMAILID",
+        b"THREADID",
+        b"PREVIEW",
+    }
 )
 BINARY: Final = frozenset({b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"})
 _FLAGS, _DATE = Attribute("FLAGS"), Attribute("INTERNALDATE")
@@ -30,7 +43,7 @@ RFC822_ITEMS: Final = {
 _name = re.compile(rb"[A-Za-z0-9.]+").match
 _part = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*").match
 _section_text = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE).match
-_partial = re.compile(rb"<(\d{1,10})\.(\d{1,10})>").match
+_partial = re.compile(rb"<(\d{1,19})\.(\d{1,19})>").match
 
 
 def parse_fetch_items(cursor: Cursor) -> tuple[FetchItem, ...]:
@@ -58,6 +71,9 @@ def _item(cursor: Cursor, name: bytes) -> FetchItem:
         return _section(cursor, peek=name == b"BODY.PEEK")
     if name in BINARY:
         return _binary(cursor, name)
+    if name == b"PREVIEW" and cursor.data[cursor.position : cursor.position + 7].upper() == b" (LAZY)":
+        cursor.position += 7
+        return Attribute("PREVIEW (LAZY)")
     if name in ATTRIBUTES:
         return Attribute(name.decode("ascii"))
     if name in RFC822_ITEMS:
@@ -134,7 +150,9 @@ def _parse_partial(cursor: Cursor) -> tuple[int, int | None]:
     if match is None:
         return 0, None
     cursor.position = match.end()
-    length = int(match.group(2))
+    start, length = int(match.group(1)), int(match.group(2))
     if not length:
         raise syntax_error("A partial needs at least one octet")
-    return int(match.group(1)), length
+    if max(start, length) > (MAX_MODSEQ if IMAP4REV2 in cursor.enabled else MAX_NUMBER):
+        raise syntax_error("Number too large")  # RFC 9051 §9: number64
+    return start, length

@@ -15,6 +15,7 @@ STATUS_ITEMS: Final = frozenset(
         b"DELETED",
         b"DELETED-STORAGE",
         b"HIGHESTMODSEQ",
+        b"MAILBOXID",
         b"MESSAGES",
         b"RECENT",
         b"SIZE",

@@ -1,8 +1,9 @@
-"""Modifiers of SELECT, FETCH and STORE (RFC 4466 §2.1, §2.4, §2.5; RFC 7162 §7)."""
+"""Modifiers of SELECT, FETCH and STORE (RFC 4466 §2.1, §2.4, §2.5; RFC 7162 §7; RFC 9394)."""
 
 from posthouse.message.query import Ranges
 from posthouse.protocols.imap.commands import Resync
-from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.cursor import UID_REQUIRED, UIDONLY, BadCommandError, Cursor, syntax_error
+from posthouse.protocols.imap.searchreturn import parse_partial_range
 from posthouse.protocols.imap.sequence import parse_sequence_set
 
 
@@ -35,6 +36,8 @@ def _parse_resync(cursor: Cursor) -> Resync:
         cursor.space()
         uids = parse_sequence_set(cursor)
     if cursor.skip(b" ("):
+        if UIDONLY in cursor.enabled:
+            raise BadCommandError(UID_REQUIRED)
         # What the client knows of sequence numbers helps servers that remember less than we do.
         parse_sequence_set(cursor)
         cursor.space()
@@ -44,11 +47,11 @@ def _parse_resync(cursor: Cursor) -> Resync:
     return Resync(uidvalidity, modseq, uids)
 
 
-def parse_fetch_modifiers(cursor: Cursor) -> tuple[int | None, bool]:
-    """`` (CHANGEDSINCE n [VANISHED])`` or nothing: the number, and whether VANISHED is there."""
-    changed_since, vanished = None, False
+def parse_fetch_modifiers(cursor: Cursor) -> tuple[int | None, bool, tuple[int, int] | None]:
+    """`` (CHANGEDSINCE n [VANISHED] [PARTIAL n:n])`` or nothing: the number, whether VANISHED, the places."""
+    changed_since, vanished, partial = None, False, None
     if not cursor.skip(b" ("):
-        return changed_since, vanished
+        return changed_since, vanished, partial
     while True:
         name = cursor.keyword()
         if name == b"CHANGEDSINCE":
@@ -56,6 +59,9 @@ def parse_fetch_modifiers(cursor: Cursor) -> tuple[int | None, bool]:
             changed_since = cursor.modseq()
         elif name == b"VANISHED":
             vanished = True
+        elif name == b"PARTIAL":
+            cursor.space()
+            partial = parse_partial_range(cursor)
         else:
             raise syntax_error("Unknown FETCH modifier")
         if not cursor.skip(b" "):
@@ -63,7 +69,7 @@ def parse_fetch_modifiers(cursor: Cursor) -> tuple[int | None, bool]:
     cursor.expect(b")")
     if vanished and changed_since is None:
         raise syntax_error("VANISHED needs CHANGEDSINCE")
-    return changed_since, vanished
+    return changed_since, vanished, partial
 
 
 def parse_store_modifiers(cursor: Cursor) -> int | None:

@@ -12,14 +12,14 @@ from typing import Final, Literal
 from posthouse.protocols.imap import acl, commands, urlauth
 from posthouse.protocols.imap.cancelling import parse_cancel_update
 from posthouse.protocols.imap.commands import Command
-from posthouse.protocols.imap.cursor import Cursor, syntax_error
+from posthouse.protocols.imap.cursor import BadCommandError, Cursor, syntax_error
 from posthouse.protocols.imap.fetchitems import parse_fetch_items
 from posthouse.protocols.imap.listing import parse_list, parse_status_items
 from posthouse.protocols.imap.metadata import parse_get_metadata, parse_set_metadata
 from posthouse.protocols.imap.modifiers import parse_fetch_modifiers, parse_select_parameters, parse_store_modifiers
 from posthouse.protocols.imap.multisearch import parse_multisearch
 from posthouse.protocols.imap.notify import parse_notify
-from posthouse.protocols.imap.render import SYSTEM_FLAGS
+from posthouse.protocols.imap.render import SYSTEM_FLAGS, no
 from posthouse.protocols.imap.searchkeys import parse_search
 from posthouse.protocols.imap.searchreturn import parse_return
 from posthouse.protocols.imap.sequence import parse_sequence_set
@@ -28,7 +28,8 @@ from posthouse.protocols.sasl.credentials import decode_base64
 
 Parser = Callable[[bytes, Cursor], Command]
 
-SPECIAL_USES: Final = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
+SPECIAL_USES: Final = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")
+"""What a mailbox can be made for: all but \\All and \\Flagged, which would show what is in other mailboxes."""
 
 # RFC 2971 §3.3: no more than 30 fields.
 MAX_ID_FIELDS: Final = 30
@@ -143,12 +144,28 @@ def _create(tag: bytes, cursor: Cursor) -> Command:
     cursor.expect(b"(")
     if cursor.keyword() != b"USE":
         raise syntax_error("Unknown CREATE parameter")
-    cursor.expect(b" (\\")
-    special_use = _special_uses.get("\\" + cursor.keyword().decode("ascii"))
-    if special_use is None:
-        raise syntax_error("Unknown special use")
-    cursor.expect(b"))")
+    cursor.space()
+    special_use = _special_use(cursor)
+    cursor.expect(b")")
     return commands.Create(tag, mailbox, special_use)
+
+
+def _special_use(cursor: Cursor) -> str:
+    """RFC 6154 §3, §6: ``(\\Sent)``; USEATTR where no mailbox can have that use, or all of them."""
+    cursor.expect(b"(")
+    uses: list[str] = []
+    while not cursor.skip(b")"):
+        if uses:
+            cursor.space()
+        cursor.expect(b"\\")
+        uses.append("\\" + cursor.keyword().decode("ascii"))
+    if not uses:
+        return ""
+    if len(set(uses)) > 1:
+        raise BadCommandError(no("A mailbox has one special use here", "USEATTR"))
+    if uses[0] not in _special_uses:
+        raise BadCommandError(no("No mailbox is made for that here", "USEATTR"))
+    return _special_uses[uses[0]]
 
 
 def _delete(tag: bytes, cursor: Cursor) -> Command:
@@ -191,6 +208,13 @@ def _enable(tag: bytes, cursor: Cursor) -> Command:
     while cursor.skip(b" "):
         names.append(cursor.keyword())
     return commands.Enable(tag, tuple(names))
+
+
+def _compress(tag: bytes, cursor: Cursor) -> Command:
+    cursor.space()
+    if cursor.keyword() != b"DEFLATE":
+        raise syntax_error("Unknown compression")
+    return commands.Compress(tag)
 
 
 def _close(expunge: bool, tag: bytes, _cursor: Cursor) -> Command:
@@ -285,6 +309,7 @@ PARSERS: Final[dict[bytes, Parser]] = {
     b"CANCELUPDATE": parse_cancel_update,
     b"CHECK": partial(_bare, commands.Check),
     b"CLOSE": partial(_close, True),
+    b"COMPRESS": _compress,
     b"UNSELECT": partial(_close, False),
     b"EXPUNGE": partial(_bare, commands.Expunge),
     b"UID EXPUNGE": _uid_expunge,

@@ -13,10 +13,12 @@ from typing import Final
 
 from posthouse.message.dates import parse_search_date
 from posthouse.message.query import (
+    SAVED,
     All,
     And,
     Before,
     Body,
+    EmailId,
     Fuzzy,
     HasFlag,
     Header,
@@ -27,6 +29,9 @@ from posthouse.message.query import (
     On,
     Or,
     Query,
+    SavedBefore,
+    SavedOn,
+    SavedSince,
     SentBefore,
     SentOn,
     SentSince,
@@ -37,7 +42,7 @@ from posthouse.message.query import (
     UidSet,
     Younger,
 )
-from posthouse.protocols.imap.cursor import UTF8, Cursor, syntax_error
+from posthouse.protocols.imap.cursor import UID_REQUIRED, UIDONLY, UTF8, BadCommandError, Cursor, syntax_error
 from posthouse.protocols.imap.render import Completion, no
 from posthouse.protocols.imap.sequence import parse_sequence_set
 
@@ -64,6 +69,7 @@ SIMPLE_KEYS: Final[dict[bytes, Query]] = {
     b"NEW": And((_RECENT, Not(_SEEN))),
     b"OLD": Not(_RECENT),
     b"RECENT": _RECENT,
+    b"SAVEDATESUPPORTED": All(),
     b"SEEN": _SEEN,
     b"UNANSWERED": Not(HasFlag("\\Answered")),
     b"UNDELETED": Not(HasFlag("\\Deleted")),
@@ -78,8 +84,13 @@ DATE_KEYS: Final[dict[bytes, Callable[[date], Query]]] = {
     b"SENTBEFORE": SentBefore,
     b"SENTON": SentOn,
     b"SENTSINCE": SentSince,
+    b"SAVEDBEFORE": SavedBefore,
+    b"SAVEDON": SavedOn,
+    b"SAVEDSINCE": SavedSince,
 }
 SIZE_KEYS: Final[dict[bytes, Callable[[int], Query]]] = {b"LARGER": Larger, b"SMALLER": Smaller}
+# RFC 8474 §6; no message is in a thread here.
+ID_KEYS: Final[dict[bytes, Callable[[str], Query]]] = {b"EMAILID": EmailId, b"THREADID": lambda _: Not(All())}
 AGE_KEYS: Final[dict[bytes, Callable[[int], Query]]] = {b"OLDER": Older, b"YOUNGER": Younger}
 TEXT_KEYS: Final[dict[bytes, Callable[[str], Query]]] = {
     b"BCC": lambda text: Header("Bcc", text),
@@ -156,7 +167,10 @@ class _SearchParser:
                 cursor.expect(b")")
                 return inner
             if cursor.data[cursor.position : cursor.position + 1] in b"0123456789*$" and not cursor.at_end():
-                return SequenceSet(parse_sequence_set(cursor))
+                ranges = parse_sequence_set(cursor)
+                if UIDONLY in cursor.enabled and ranges != SAVED:
+                    raise BadCommandError(UID_REQUIRED)
+                return SequenceSet(ranges)
             name = cursor.keyword()
             simple = SIMPLE_KEYS.get(name)
             return self._key_with_arguments(name) if simple is None else simple
@@ -178,6 +192,8 @@ class _SearchParser:
             return DATE_KEYS[name](_date(cursor))
         if name in SIZE_KEYS:
             return SIZE_KEYS[name](cursor.modseq())
+        if name in ID_KEYS:
+            return ID_KEYS[name](cursor.astring().decode("latin-1"))
         if name in AGE_KEYS:
             return AGE_KEYS[name](_seconds(cursor))
         return self._other_key(name)

@@ -44,6 +44,7 @@ AUTHENTICATED_COMMANDS: Final = ANY_STATE | {
     b"ESEARCH",
     b"GETMETADATA", b"SETMETADATA", b"SETACL", b"DELETEACL", b"GETACL", b"LISTRIGHTS", b"MYRIGHTS",
     b"NOTIFY", b"GENURLAUTH", b"RESETKEY", b"URLFETCH",
+    b"COMPRESS",
 }  # fmt: skip
 ALLOWED: Final = {
     State.NOT_AUTHENTICATED: ANY_STATE | {b"STARTTLS", b"AUTHENTICATE", b"LOGIN"},
@@ -56,6 +57,8 @@ ALLOWED: Final = {
     },
     State.LOGOUT: frozenset[bytes](),
 }  # fmt: skip
+BY_NUMBER: Final = frozenset({b"FETCH", b"STORE", b"SEARCH", b"SORT", b"THREAD", b"COPY", b"MOVE", b"REPLACE"})
+"""What goes by sequence numbers: refused once UIDONLY is enabled (RFC 9586 §3)."""
 KNOWN: Final = PARSERS.keys() | {b"APPEND", b"REPLACE", b"UID REPLACE"}
 
 

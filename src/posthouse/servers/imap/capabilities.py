@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from posthouse.protocols.imap.cursor import IMAP4REV2, UTF8
+from posthouse.protocols.imap.cursor import IMAP4REV2, UIDONLY, UTF8
 
 BEFORE_LOGIN: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE")
 AFTER_LOGIN: Final = (
@@ -34,6 +34,13 @@ AFTER_LOGIN: Final = (
     "LIST-EXTENDED",
     "LIST-STATUS",
     "STATUS=SIZE",
+    "PARTIAL",
+    "SAVEDATE",
+    "OBJECTID",
+    "PREVIEW",
+    "UIDONLY",
+    "COMPRESS=DEFLATE",
+    "INPROGRESS",
     "QUOTA",
     "QUOTA=RES-STORAGE",
     "QUOTA=RES-MESSAGE",
@@ -55,7 +62,7 @@ AFTER_LOGIN: Final = (
 # What ENABLE (RFC 5161) can switch on.
 CONDSTORE: Final = b"CONDSTORE"
 QRESYNC: Final = b"QRESYNC"
-ENABLEABLE: Final = {CONDSTORE: CONDSTORE, QRESYNC: QRESYNC, IMAP4REV2: b"IMAP4rev2", UTF8: UTF8}
+ENABLEABLE: Final = {CONDSTORE: CONDSTORE, QRESYNC: QRESYNC, IMAP4REV2: b"IMAP4rev2", UTF8: UTF8, UIDONLY: UIDONLY}
 """In upper case, and as it is spelled."""
 
 # Where this mechanism may be used, a password may be sent.

@@ -8,6 +8,7 @@ from posthouse.protocols.imap.cursor import BadCommandError
 from posthouse.protocols.imap.render import Completion, no
 from posthouse.store.errors import (
     BadMailboxName,
+    HasChildren,
     MailboxExists,
     NoPermission,
     NoSuchMailbox,
@@ -25,6 +26,7 @@ CODES: Final[dict[type[Refused], str]] = {
     BadMailboxName: "CANNOT",
     TooLongMetadata: f"METADATA MAXSIZE {MAX_VALUE_BYTES}",
     TooMuchMetadata: "METADATA TOOMANY",
+    HasChildren: "HASCHILDREN",
 }
 
 LOGIN_LATER: Final = "4.7.0"

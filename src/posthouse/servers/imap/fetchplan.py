@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from posthouse.message.dates import format_internal_date, format_internal_seconds
 from posthouse.protocols.imap.commands import Attribute, Binary, FetchItem, Section
-from posthouse.protocols.imap.render import flag_list, literal
+from posthouse.protocols.imap.render import NIL, flag_list, literal, string
 from posthouse.servers.imap.section import Stretch, binary_value, partial, section_value, section_want
 from posthouse.store.fetch import Columns, Message
 from posthouse.store.model import Want
@@ -42,6 +42,21 @@ def _dates(columns: Columns) -> Iterable[bytes]:
     return [b'"%b"' % format_internal_seconds(seconds).encode("ascii") for seconds in columns.values[Want.DATE]]
 
 
+def _save_date(message: Message) -> bytes:
+    """RFC 8514 §4.2."""
+    saved = message.saved
+    return NIL if saved is None else b'"%b"' % format_internal_date(saved).encode("ascii")
+
+
+def _preview(message: Message) -> bytes:
+    return string(message.preview.encode("utf-8", "replace"))
+
+
+def _known_preview(message: Message) -> bytes:
+    """RFC 8970 §4.1: only if that is no work."""
+    return NIL if message.entry.preview is None else _preview(message)
+
+
 _uid: Final[Getter] = attrgetter("uid")
 
 # Format, what it takes, and how to get it.
@@ -52,6 +67,11 @@ ATTRIBUTES: Final[dict[str, tuple[bytes, Want, Getter]]] = {
     "MODSEQ": (b"MODSEQ (%d)", Want.MODSEQ, attrgetter("modseq")),
     "RFC822.SIZE": (b"RFC822.SIZE %d", Want.SIZE, attrgetter("size")),
     "ENVELOPE": (b"ENVELOPE %b", Want.ENVELOPE, attrgetter("envelope")),
+    "SAVEDATE": (b"SAVEDATE %b", Want.SAVED, _save_date),
+    "EMAILID": (b"EMAILID (%b)", Want.EMAILID, lambda message: message.email_id.encode("ascii")),
+    "THREADID": (b"THREADID %b", Want.FLAGS, lambda _: NIL),
+    "PREVIEW": (b"PREVIEW %b", Want.PREVIEW, _preview),
+    "PREVIEW (LAZY)": (b"PREVIEW %b", Want.PREVIEW, _known_preview),
     "BODY": (b"BODY %b", Want.STRUCTURE, lambda message: message.structure(False)),
     "BODYSTRUCTURE": (b"BODYSTRUCTURE %b", Want.STRUCTURE, lambda message: message.structure(True)),
 }
@@ -70,7 +90,7 @@ COLUMNS: Final[dict[str, Column]] = {
 class FetchPlan:
     """``want`` is for the store, ``numbers`` has the sequence number of each UID.
 
-    ``modseq`` is as far as the view knows its mailbox.
+    ``modseq`` is as far as the view knows its mailbox. ``uid_only``: UIDs stand for sequence numbers (RFC 9586).
     ``names`` are the fields that it means by FIELDS. ``may_mark``: showing a body makes a message \\Seen.
     """
 
@@ -84,6 +104,7 @@ class FetchPlan:
         "_newly_seen",
         "_numbers",
         "_template",
+        "_template_of",
         "may_mark",
         "names",
         "want",
@@ -97,7 +118,9 @@ class FetchPlan:
         uid: bool,
         may_mark: bool,
         modseq: int = 0,
+        uid_only: bool = False,
     ) -> None:
+        self._template_of = _uid_template if uid_only else _template
         self._numbers = numbers
         self._modseq = modseq
         self._newly_seen: list[int] = []
@@ -105,13 +128,13 @@ class FetchPlan:
         self._formats: list[bytes] = []
         self._getters: list[Getter] = []
         # RFC 3501 §6.4.8: responses to a UID command carry the UID.
-        if uid and Attribute("UID") not in items:
+        if uid and not uid_only and Attribute("UID") not in items:
             items = (Attribute("UID"), *items)
         field_sets = {item.fields for item in items if isinstance(item, Section) and _is_field_set(item)}
         self.names = next(iter(field_sets)) if len(field_sets) == 1 else frozenset[bytes]()
         for item in items:
             self._add(item)
-        self._template = self._marked_template = _template(self._formats)
+        self._template = self._marked_template = self._template_of(self._formats)
         self._marked_getters = self._getters
         self.may_mark = may_mark and any(not isinstance(item, Attribute) and not item.peek for item in items)
         if self.may_mark:
@@ -187,11 +210,16 @@ class FetchPlan:
         self._marked_getters = [_flags_once_seen if getter is _flags else getter for getter in self._getters]
         if self._marked_getters == self._getters:
             self._marked_getters.append(_flags_once_seen)
-            self._marked_template = _template([*self._formats, b"FLAGS %b"])
+            self._marked_template = self._template_of([*self._formats, b"FLAGS %b"])
 
 
 def _template(formats: list[bytes]) -> bytes:
     return b"* %%d FETCH (%b)\r\n" % b" ".join(formats)
+
+
+def _uid_template(formats: list[bytes]) -> bytes:
+    """RFC 9586 §3.3."""
+    return b"* %%d UIDFETCH (%b)\r\n" % b" ".join(formats)
 
 
 def _is_field_set(section: Section) -> bool:

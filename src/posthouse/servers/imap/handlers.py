@@ -13,6 +13,7 @@ from posthouse.servers.imap.commands.authenticate import authenticate
 from posthouse.servers.imap.commands.cancelupdate import cancel_update
 from posthouse.servers.imap.commands.capability import capability
 from posthouse.servers.imap.commands.close import close
+from posthouse.servers.imap.commands.compress import compress
 from posthouse.servers.imap.commands.copy import copy, move
 from posthouse.servers.imap.commands.create import create
 from posthouse.servers.imap.commands.delete import delete
@@ -60,6 +61,7 @@ HANDLERS: Final[dict[type[commands.Command], Handler]] = {
     commands.Capability: capability,
     commands.Check: check,
     commands.Close: close,
+    commands.Compress: compress,
     commands.Copy: copy,
     commands.Create: create,
     commands.Delete: delete,

@@ -8,6 +8,7 @@ Invariants:
 
 import ssl
 import time
+import zlib
 from dataclasses import dataclass, replace
 
 from posthouse.base.errors import PosthouseError, Refused
@@ -16,7 +17,7 @@ from posthouse.directory.directory import Directory
 from posthouse.protocols.engine import NEED_DATA, Pause
 from posthouse.protocols.imap import commands, render
 from posthouse.protocols.imap.commands import Command
-from posthouse.protocols.imap.cursor import IMAP4REV2, names_in_utf8
+from posthouse.protocols.imap.cursor import IMAP4REV2, UIDONLY, names_in_utf8
 from posthouse.protocols.imap.engine import ImapServerEngine
 from posthouse.protocols.imap.events import Event
 from posthouse.protocols.imap.render import Completion
@@ -30,7 +31,9 @@ from posthouse.servers.imap.capabilities import CONDSTORE, QRESYNC
 from posthouse.servers.imap.contexts import Contexts
 from posthouse.servers.imap.handlers import HANDLERS
 from posthouse.servers.imap.notifications import Notifications
-from posthouse.servers.imap.updates import update_lines
+from posthouse.servers.imap.progress import LONG, Progress
+from posthouse.servers.imap.updates import by_number, by_uid, flag_lines, update_lines
+from posthouse.servers.imap.wire import Wire
 from posthouse.servers.peer import is_sasl, peer
 from posthouse.services.guard import ShutOut
 from posthouse.services.login import Login
@@ -72,6 +75,7 @@ class ImapSession:
         "service",
         "store",
         "view",
+        "wire",
     )
 
     def __init__(self, service: ImapService, connection: Connection) -> None:
@@ -79,6 +83,7 @@ class ImapSession:
         connection.timeout_seconds = settings.timeout_seconds
         self.service = service
         self.connection = connection
+        self.wire = Wire(connection)
         self.peer: Peer = peer(connection, "imap")
         self.engine = ImapServerEngine(Limits(max_append_bytes=settings.max_append_bytes))
         self.login = ""
@@ -101,7 +106,7 @@ class ImapSession:
             pass
         except TimeoutError:
             self.engine.bye("Autologout, silent for too long")
-            self.connection.write(self.engine.data_to_send())
+            self.wire.write(self.engine.data_to_send())
         finally:
             self.unselect()
             self.notify(None)
@@ -126,7 +131,11 @@ class ImapSession:
             await self.flush()
             if engine.closed:
                 raise SessionOverError
-            data = await self.connection.read()
+            try:
+                data = await self.wire.read()
+            except zlib.error:
+                engine.bye("What comes is not compressed")
+                continue
             if data is not None:
                 engine.receive(data)
             elif not self.connection.draining:
@@ -136,15 +145,18 @@ class ImapSession:
 
     async def flush(self) -> None:
         """Write what has been said so far, and wait while the client is slow to read."""
-        data = self.engine.data_to_send()
-        if data:
-            self.connection.write(data)
-            await self.connection.drain()
+        await self.wire.send(self.engine.data_to_send())
+
+    async def rest(self) -> None:
+        """Write what has been said; nothing more will be for a while."""
+        await self.flush()
+        self.wire.rest()
 
     # Commands.
 
     async def _perform(self, command: Command) -> None:
         view, name, began = self.view, type(command).__name__.lower(), time.monotonic()
+        progress = Progress(command.tag, self.wire.write) if isinstance(command, LONG) else None
         try:
             if view is not None and not view.may("r"):  # nothing more may be seen of it: refresh ends the session
                 raise NoSuchMailbox(view.name)
@@ -158,6 +170,9 @@ class ImapSession:
             trace = new_trace_id()
             log.exception("imap-failed", trace=trace, login=self.login, command=type(command).__name__)
             completion = failures.bug(trace)
+        finally:
+            if progress is not None:
+                progress.cancel()
         if completion is not None:
             await self._finish(command, completion, view)
         IMAP_COMMANDS.add(name, completion.status.lower() if completion is not None else "none")
@@ -175,11 +190,16 @@ class ImapSession:
             except PosthouseError as error:
                 self._log_failure(command, error)
             else:
-                completion = self._with_modseq(command, completion)
+                completion = self._with_code(command, completion, kept_back=by_number)
         self.engine.complete(completion)
 
-    def _with_modseq(self, command: Command, completion: Completion) -> Completion:
-        """RFC 7162 §3.2.7, §3.2.9: who expunges is told the modification sequence that has all of it."""
+    def _with_code(self, command: Command, completion: Completion, *, kept_back: bool) -> Completion:
+        """RFC 7162 §3.2.7, §3.2.9: who expunges is told the modification sequence that has all of it.
+
+        RFC 5530: who might have asked for what others have expunged is told that there is such news.
+        """
+        if kept_back and self.view is not None and self.view.withholds and completion.status == "OK":
+            return completion if completion.code else replace(completion, code="EXPUNGEISSUED")
         expunges = isinstance(command, commands.Expunge | commands.Move) or (
             isinstance(command, commands.AppendStart) and command.replaced is not None
         )
@@ -217,7 +237,7 @@ class ImapSession:
 
     def tls_has_begun(self) -> None:
         """The same client is somebody else from now on: what it said in clear counts no more."""
-        self.engine.start_tls()
+        self.engine.start_layer()
         self.peer = peer(self.connection, "imap")
 
     @property
@@ -250,6 +270,11 @@ class ImapSession:
         """Whether the client speaks IMAP4rev2 (RFC 9051 §6.3.1)."""
         return IMAP4REV2 in self.enabled
 
+    @property
+    def uid_only(self) -> bool:
+        """Whether sequence numbers mean nothing to the client (RFC 9586)."""
+        return UIDONLY in self.enabled
+
     def select(self, view: View) -> None:
         """Enter the selected state."""
         if self.rev2:
@@ -257,6 +282,11 @@ class ImapSession:
         self.view = view
         self.engine.state = State.SELECTED
         self._watch_selected()
+
+    def leave(self) -> None:
+        """The selected mailbox is no longer, by what the client itself has said (RFC 7162 §3.2.11)."""
+        self.unselect()
+        self.engine.untagged(b"OK [CLOSED] The mailbox that was selected is no longer")
 
     def unselect(self) -> None:
         """Leave the selected state, where it is that."""
@@ -328,7 +358,12 @@ class ImapSession:
         else:
             self.engine.send(self.contexts.gone(changes, before))
             told = changes if flags else replace(changes, flags=(), modseqs=())
-            self.engine.send(update_lines(told, condstore=self.condstore, qresync=self.qresync))
+            if flags:
+                self.send_new_keywords()
+            numbers = by_uid if self.uid_only else by_number
+            self.engine.send(
+                update_lines(told, numbers, condstore=self.condstore, vanished=self.qresync or self.uid_only)
+            )
             self._send_modseq(changes)
             await self.contexts.refresh(self, changes)
             if shows_new and changes.exists is not None:
@@ -340,6 +375,12 @@ class ImapSession:
         if selected is not None and selected.items and self.selected.uids and self.selected.uids[-1] > last:
             new = ((last + 1, self.selected.uids[-1]),)
             await HANDLERS[commands.Fetch](self, commands.Fetch(b"", True, new, selected.items))
+
+    def send_new_keywords(self) -> None:
+        """Flags that were not there when the client was last told of them."""
+        if self.selected.has_new_keywords():
+            for line in flag_lines(self.selected):
+                self.engine.untagged(line.encode("ascii", "replace"))
 
     def _send_modseq(self, changes: Changes) -> None:
         """How far the client knows the mailbox, where it can't tell by itself.

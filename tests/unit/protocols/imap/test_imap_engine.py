@@ -274,7 +274,6 @@ def test_an_append_of_urls_alone_needs_no_literal():
         b"APPEND x UTF8 (~{1+}",
         b"APPEND x CATENATE (PART /x)",
         b"REPLACE 1 x {1+}",
-        b"APPEND x {1+}\r\na ",
     ],
 )
 def test_appends_that_the_grammar_does_not_have_are_refused(line: bytes):
@@ -348,7 +347,7 @@ def test_what_came_in_clear_is_dropped_when_tls_starts():
     engine.receive(b"a STARTTLS\r\nb LOGIN evil evil\r\n")
     assert engine.next_event() == commands.StartTls(b"a")
     engine.complete(DONE)
-    engine.start_tls()
+    engine.start_layer()
     assert engine.next_event() is NEED_DATA
     assert engine.data_to_send() == b"a OK done\r\n"
 

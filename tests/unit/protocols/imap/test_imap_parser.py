@@ -125,7 +125,7 @@ def test_a_command_is_read_as_the_rfcs_show_it(line: bytes, command: commands.Co
         b"a SEARCH LARGER 9999999999999999999",
         b'a SEARCH SUBJECT "\xff\xfe"',
         b"a AUTHENTICATE PLAIN !!!!",
-        b"a CREATE x (USE (\\Nonsense))",
+        b"a CREATE x (USE (Nonsense))",
         b"+ NOOP",
         b" NOOP",
         b"a ID (" + b" ".join([b'"x" NIL'] * 31) + b")",

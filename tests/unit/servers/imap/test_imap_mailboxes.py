@@ -35,6 +35,20 @@ def test_a_special_use_is_kept_and_listed(client):
     assert b"\\Sent" in listed(client.ok('LIST "" *'))[b"Gesendet"]
 
 
+def test_a_use_that_cannot_be_had_is_refused_and_nothing_made(client):
+    """RFC 6154 §3, §5.3: USEATTR."""
+    for uses in ("\\All", "\\Flagged", "\\Important", "\\Sent \\Trash"):
+        assert client.refused(f"CREATE Everything (USE ({uses}))").startswith(b"NO [USEATTR]")
+    for wrong in ("(USE \\Sent)", "(USE (Sent))", "(USE (\\Sent)", "(NEVER (\\Sent))"):
+        assert client.refused(f"CREATE Everything {wrong}").startswith(b"BAD")
+    assert b"Everything" not in listed(client.ok('LIST "" *'))
+    client.ok("CREATE Everything (USE ())")
+    client.ok("CREATE MySpecial (USE (\\DRAFTS))")
+    assert listed(client.ok('LIST (SPECIAL-USE) "" * RETURN (SPECIAL-USE)')) == {
+        b"MySpecial": b"\\HasNoChildren \\Drafts"
+    }
+
+
 def test_subscriptions_are_listed_also_where_the_mailbox_has_gone(client):
     """RFC 3501 §6.3.6, §6.3.9."""
     client.ok("CREATE a.b")
@@ -151,7 +165,7 @@ def test_a_keyword_is_told_although_another_mailbox_was_deleted_since_this_one_w
     client.ok("CREATE old")
     client.ok("SELECT INBOX")
     connect(live).ok("DELETE old")
-    (told,) = client.ok("STORE 1 +FLAGS (Junk)")
+    told = client.ok("STORE 1 +FLAGS (Junk)")[-1]
     assert b"Junk" in told
     (fetched,) = client.ok("FETCH 1 FLAGS")
     assert b"Junk" in fetched

@@ -187,7 +187,11 @@ def test_a_sequence_number_that_is_not_there_is_bad(inbox):
 
 def test_flags_are_set_added_and_removed(inbox):
     """RFC 3501 §6.4.6."""
-    (response,) = inbox.ok("STORE 2 FLAGS (\\Flagged $Work)")
+    told, permanent, response = inbox.ok("STORE 2 FLAGS (\\Flagged $Work)")
+    # A flag that is new is told of before it is used.
+    assert told == b"* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work)\r\n"
+    assert permanent.startswith(b"* OK [PERMANENTFLAGS (")
+    assert b"$Work \\*)]" in permanent
     assert b"$Work" in response
     (response,) = inbox.ok("UID STORE 2 -FLAGS (\\Flagged)")
     assert response.startswith(b"* 2 FETCH (UID 2 FLAGS (")

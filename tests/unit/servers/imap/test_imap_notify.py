@@ -63,6 +63,8 @@ def test_the_selected_mailbox_is_told_of_at_once(client, other):
     client.ok("NOTIFY SET (selected (MessageNew MessageExpunge FlagChange))")
     other.ok("SELECT INBOX")
     other.ok("STORE 2 +FLAGS ($Junk \\Deleted)")
+    assert client.response().startswith(b"* FLAGS (")
+    assert client.response().startswith(b"* OK [PERMANENTFLAGS (")
     response = client.response()
     assert response.startswith(b"* 2 FETCH (UID 2 FLAGS (")
     assert b"$Junk" in response

@@ -288,7 +288,7 @@ def test_flags_need_their_rights(alice, bob):
     assert bob.refused("STORE 1 -FLAGS (\\Flagged)").startswith(b"NO [NOPERM]")
     assert bob.ok("STORE 2 FLAGS (\\Answered)") == [b"* 2 FETCH (FLAGS (\\Flagged \\Recent))\r\n"]
     alice.ok("SETACL Work bob@example.test lrtw")
-    assert bob.ok("STORE 2 FLAGS (\\Deleted own)") == [b"* 2 FETCH (FLAGS (\\Deleted \\Recent own))\r\n"]
+    assert bob.ok("STORE 2 FLAGS (\\Deleted own)")[-1] == b"* 2 FETCH (FLAGS (\\Deleted \\Recent own))\r\n"
     assert bob.refused("STORE 2 +FLAGS (\\Seen)").startswith(b"NO [NOPERM]")
     assert bob.refused("EXPUNGE").startswith(b"NO [NOPERM]")
 

@@ -1,4 +1,4 @@
-"""CREATE (RFC 3501 §6.3.3), with a special use (RFC 6154 §3)."""
+"""CREATE (RFC 3501 §6.3.3), with a special use (RFC 6154 §3) and what the mailbox is known by (RFC 8474 §4.1)."""
 
 from typing import TYPE_CHECKING
 
@@ -12,5 +12,6 @@ if TYPE_CHECKING:
 
 async def create(session: "ImapSession", command: Create) -> Completion:
     # A separator at the end only says that there will be names below: RFC 3501 §6.3.3.
-    await session.mailboxes.create(command.mailbox.removesuffix(separator_of(command.mailbox)), command.special_use)
-    return ok("CREATE completed")
+    name = command.mailbox.removesuffix(separator_of(command.mailbox))
+    mailbox_id = await session.mailboxes.create(name, command.special_use)
+    return ok("CREATE completed", f"MAILBOXID ({mailbox_id})")

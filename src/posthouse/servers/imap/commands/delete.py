@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 async def delete(session: "ImapSession", command: Delete) -> Completion:
     if session.view is not None and session.view.name == command.mailbox != "INBOX":
         # Nobody can sit on the branch that is being sawn off.
-        session.unselect()
+        session.leave()
     await session.mailboxes.delete(command.mailbox)
     return ok("DELETE completed")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 async def enable(session: "ImapSession", command: Enable) -> Completion:
     # What is not known is ignored, not refused: RFC 5161 §3.1.
-    enabled = [name for name in command.capabilities if name in ENABLEABLE]
+    enabled = list(dict.fromkeys(name for name in command.capabilities if name in ENABLEABLE))
     session.engine.untagged(b" ".join([b"ENABLED", *(ENABLEABLE[name] for name in enabled)]))
     if not {CONDSTORE, QRESYNC}.isdisjoint(enabled):
         session.enable_condstore()

@@ -1,4 +1,4 @@
-"""FETCH (RFC 3501 §6.4.5; RFC 7162): a plan, batches of ready-made responses, and large bodies in slices."""
+"""FETCH (RFC 3501 §6.4.5; RFC 7162; RFC 9394): a plan, ready-made responses in batches, large bodies in slices."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -7,6 +7,7 @@ from posthouse.protocols.imap.commands import Fetch
 from posthouse.protocols.imap.cursor import BadCommandError
 from posthouse.protocols.imap.render import Completion, bad, ok, range_set
 from posthouse.servers.imap.fetchplan import MODSEQ, SEEN, FetchPlan, Response
+from posthouse.servers.imap.results import part
 from posthouse.servers.imap.section import Stretch
 from posthouse.servers.imap.selection import Selection, select_messages
 from posthouse.store.fetch import Message
@@ -26,15 +27,18 @@ async def fetch(session: "ImapSession", command: Fetch) -> Completion:
     if command.changed_since is not None:
         selection = await _changed(session, command, selection)
         items = (*items, MODSEQ)
+    if command.partial is not None:
+        selection = selection.only(view, part(selection.uids, command.partial))
     if MODSEQ in items:
         session.enable_condstore()
         items = tuple(dict.fromkeys(items))
     plan = FetchPlan(
         items,
-        selection.numbers(),
+        dict(zip(selection.uids, selection.uids, strict=True)) if session.uid_only else selection.numbers(),
         uid=command.uid,
         may_mark=not view.read_only and view.may("s"),
         modseq=view.known_modseq,
+        uid_only=session.uid_only,
     )
     batches = view.fetch(selection.uids, plan.want, plan.render, names=plan.names, render_columns=plan.render_columns)
     async for responses in batches:

@@ -12,21 +12,24 @@ if TYPE_CHECKING:
 
 async def idle(session: "ImapSession", _: Idle) -> Completion:
     session.engine.accept_idle()
-    view = session.view
+    view, event = session.view, None
     if session.notifications is not None:
-        # RFC 5465 §4: what was asked for, and nothing else.
-        await session.tell_notifications(expunge=True)
-        while (event := await session.event_or_wake()) is None:
+        while event is None:
+            # RFC 5465 §4: what was asked for, and nothing else.
             await session.tell_notifications(expunge=True)
+            await session.rest()
+            event = await session.event_or_wake()
     elif view is None:
+        await session.rest()
         event = await session.next_event()
     else:
         view.on_change(session.connection.wake)
         try:
-            # What changed since the last command is news as well.
-            await session.send_updates(expunge=True)
-            while (event := await session.event_or_wake()) is None:
+            while event is None:
+                # What changed since the last command is news as well.
                 await session.send_updates(expunge=True)
+                await session.rest()
+                event = await session.event_or_wake()
         finally:
             view.on_change(None)
     assert isinstance(event, IdleDone), "nothing else can follow IDLE"

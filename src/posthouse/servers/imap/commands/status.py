@@ -1,4 +1,7 @@
-"""STATUS (RFC 3501 §6.3.10; HIGHESTMODSEQ RFC 7162 §3.1.7; SIZE RFC 8438; DELETED RFC 9208; APPENDLIMIT RFC 7889)."""
+"""STATUS (RFC 3501 §6.3.10; HIGHESTMODSEQ RFC 7162 §3.1.7; SIZE RFC 8438; DELETED RFC 9208; APPENDLIMIT RFC 7889).
+
+MAILBOXID RFC 8474 §4.3.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,7 +29,7 @@ async def status_items(session: "ImapSession", mailbox: str, items: Sequence[byt
     if found.unsized and not {b"SIZE", b"DELETED-STORAGE"}.isdisjoint(items):
         size_bytes = await _measure(session, mailbox)
         found = await session.mailboxes.status(mailbox)
-    values = {
+    values: dict[bytes, int | bytes] = {
         b"MESSAGES": found.messages,
         b"RECENT": found.recent,
         b"UIDNEXT": found.uidnext,
@@ -37,8 +40,13 @@ async def status_items(session: "ImapSession", mailbox: str, items: Sequence[byt
         b"DELETED-STORAGE": found.deleted_bytes,
         b"SIZE": size_bytes,
         b"APPENDLIMIT": session.service.settings.imap.max_append_bytes,
+        b"MAILBOXID": b"(%b)" % found.guid.encode("ascii", "replace"),
     }
-    return b" ".join(b"%b %d" % (item, values[item]) for item in items)
+    return b" ".join(b"%b %b" % (item, _printed(values[item])) for item in items)
+
+
+def _printed(value: int | bytes) -> bytes:
+    return value if isinstance(value, bytes) else b"%d" % value
 
 
 async def _measure(session: "ImapSession", mailbox: str) -> int:

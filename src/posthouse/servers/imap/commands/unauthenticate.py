@@ -1,4 +1,4 @@
-"""UNAUTHENTICATE (RFC 8437): the same connection for another login; TLS stays."""
+"""UNAUTHENTICATE (RFC 8437): the same connection for another login; TLS stays, compression ends (§4.1)."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from posthouse.servers.imap.session import ImapSession
 
 
-async def unauthenticate(session: "ImapSession", _: Unauthenticate) -> Completion:
+async def unauthenticate(session: "ImapSession", _: Unauthenticate) -> Completion | None:
     session.log_out()
-    return ok("UNAUTHENTICATE completed")
+    completion = ok("UNAUTHENTICATE completed")
+    if not session.wire.is_compressed:
+        return completion
+    session.engine.complete(completion)
+    await session.flush()
+    if behind := session.wire.stop_compressing():
+        session.engine.receive(behind)
+    return None
