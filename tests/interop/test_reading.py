@@ -94,7 +94,7 @@ def test_imapclient_works_a_mailbox(house, alice):
     with IMAPClient(HOST, house.ports["imaps"], ssl_context=trusting(), timeout=30) as client:
         client.login(alice, PASSWORD)
         assert {b"IDLE", b"UIDPLUS", b"MOVE", b"NAMESPACE", b"SPECIAL-USE"} <= set(client.capabilities())
-        assert client.namespace() == ((("", "."),), None, None)
+        assert client.namespace() == ((("", "."),), (("Shared/", "/"),), None)
         client.create_folder("Entwürfe.Öfter & mehr")
         client.select_folder("INBOX")
         assert client.search(["SUBJECT", "second"]) == [2]
