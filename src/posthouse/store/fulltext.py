@@ -13,6 +13,7 @@ Invariants:
 import contextlib
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -28,7 +29,9 @@ T = TypeVar("T")
 FILE_NAME = "posthouse.search"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 20.0
-SHORTEST = 3
+TRIGRAM = 3
+SHORTEST = 2
+"""Of the texts that trigrams name messages for."""
 MOST_TRIGRAMS = 12
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -65,6 +68,12 @@ _MATCHING: Final = (
     "SELECT letter.uid, document.rowid FROM document JOIN letter ON letter.id = document.rowid >> 1"
     " WHERE document MATCH ? AND letter.box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?))"
 )
+# Two characters begin a trigram wherever they are: a NUL, if nothing else, is behind them.
+_BEGINNING: Final = (
+    "SELECT DISTINCT letter.uid, document.doc FROM temp.trigram AS document"
+    " JOIN letter ON letter.id = document.doc >> 1 WHERE document.term >= ? AND document.term < ?"
+    " AND letter.box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?))"
+)
 _DOCUMENTS: Final = (
     "SELECT id << 1, (id << 1) + 1 FROM letter"
     " WHERE box = (SELECT id FROM box WHERE (folder, uidvalidity) = (?, ?)) AND uid = ?"
@@ -96,6 +105,7 @@ class Texts:
         self._documents: dict[tuple[str, bool], dict[int, list[int]]] = {}
         self._database = connect(path, index_path, may_make=False)
         try:
+            self._database.execute("CREATE VIRTUAL TABLE temp.trigram USING fts5vocab (main, document, instance)")
             self._database.execute("BEGIN")  # everything that follows is of one moment
             self.uids = frozenset(uid for (uid,) in self._database.execute(_KNOWN, key))
         except BaseException:
@@ -104,19 +114,22 @@ class Texts:
 
     def candidates(self, text: str, *, header: bool = True, body: bool = True) -> Candidates | None:
         """Where this casemapped text may be, in these documents; None: nobody knows."""
-        if len(text) < SHORTEST or "\0" in text:
+        if len(text) < SHORTEST or "\0" in text or (len(text) == SHORTEST and "\n" in text):
             return Candidates(frozenset(), self.uids)
-        query = _MATCHING
+        if len(text) == SHORTEST:
+            query, number, values = _BEGINNING, "document.doc", (text, _after(text))
+        else:
+            query, number, values = _MATCHING, "document.rowid", (_match(text),)
         if not (header and body):
-            query += f" AND document.rowid & 1 = {int(body)}"
-        found = self._attempt(lambda: self._database.execute(query, (_match(text), *self._key)).fetchall())
+            query += f" AND {number} & 1 = {int(body)}"
+        found = self._attempt(lambda: self._database.execute(query, (*values, *self._key)).fetchall())
         if found is None:
             return None
         documents = self._documents[text, not header] = {}
         for uid, document in found:
             documents.setdefault(uid, []).append(document)
         uids = {uid for uid, _ in found} & self.uids
-        is_exact = len(text) == SHORTEST and "\n" not in text  # documents have that where NULs were
+        is_exact = len(text) <= TRIGRAM and "\n" not in text  # documents have that where NULs were
         return Candidates(uids if is_exact else frozenset(), uids)
 
     def contains(self, uid: int, text: str, *, body_only: bool) -> bool | None:
@@ -302,10 +315,19 @@ def as_document(text: str) -> str:
     return text.replace("\0", "\n")
 
 
+def _after(text: str) -> str:
+    """What is greater than every trigram that begins with this text, as UTF-8."""
+    rest = text.rstrip(chr(sys.maxunicode))
+    if not rest:
+        return chr(sys.maxunicode) * (TRIGRAM + 1)
+    last = ord(rest[-1]) + 1
+    return rest[:-1] + chr(0xE000 if last == 0xD800 else last)  # there are no surrogates in UTF-8
+
+
 def _match(text: str) -> str:
     """Documents that have some of the text's trigrams, which lie side by side or, if there are many, apart."""
-    places = list(range(0, len(text) - SHORTEST, SHORTEST))
+    places = list(range(0, len(text) - TRIGRAM, TRIGRAM))
     if len(places) >= MOST_TRIGRAMS:
         places = places[:: len(places) // (MOST_TRIGRAMS - 1) + 1]
-    trigrams = {text[at : at + SHORTEST] for at in (*places, len(text) - SHORTEST)}
+    trigrams = {text[at : at + TRIGRAM] for at in (*places, len(text) - TRIGRAM)}
     return " ".join('"{}"'.format(trigram.replace('"', '""')) for trigram in sorted(trigrams))

@@ -75,6 +75,10 @@ def inside(index):
         (q.Text("会议"), [3]),
         (q.Body("会议室见"), [3]),
         (q.Text("三"), [3]),
+        (q.Body("见。"), [3]),
+        (q.Body("会议"), [3]),
+        (q.Text("\U0010ffff\U0010ffff"), []),
+        (q.Text("a\ud7ff"), []),
         (q.Body(""), [1, 2, 3]),
         (q.Text("nowhere"), []),
         (q.Text('"*" OR'), []),
@@ -255,7 +259,8 @@ def test_index_and_scan_find_the_same_in_any_text(tmp_path_factory, letters, nee
         view = post.select()
         index = post.account._files.fulltext = Fulltext(post.path, by_default=True)
         assert sum(indexing.bring_up_to_date(post.account._files, index)) == len(letters)
-        for needle in [*needles, *(body[1:6] for _, body in letters), *(body.upper() for _, body in letters)]:
+        parts = [part for _, body in letters for part in (body[1:6], body[1:3], body[-2:], body.upper())]
+        for needle in [*needles, *parts]:
             found(post, view, q.Text(needle))
             found(post, view, q.Body(needle))
             found(post, view, q.Not(q.Body(needle)))
@@ -293,3 +298,23 @@ def test_a_message_that_cannot_be_read_keeps_no_other_from_being_indexed(post, i
     monkeypatch.setattr(indexing, "whole", whole)
     build(post, index)
     assert knows(post, view, index) == [1]
+
+
+def test_real_messages_are_found_alike_with_and_without_the_index(post, index, test_data):
+    paths = sorted(path for path in (test_data / "mail-parser").rglob("*") if path.is_file())
+    letters = [path.read_bytes() for path in paths[:: max(1, len(paths) // 100)]]
+    post.append()
+    for letter in letters:
+        post.foreign.deliver(letter)
+    view = post.select()
+    assert build(post, index) == len(letters) + 1
+    assert knows(post, view, index) == list(view.uids)
+    texts = index[0].open(post.account._files.index.path, view.scope().key)
+    said = [
+        texts._said(document) for uid in view.uids for document in texts._row(fulltext._DOCUMENTS, *texts._key, uid)
+    ]
+    texts.close()
+    needles = [text[at : at + 7].strip("\0") for text in said for at in (len(text) // 2, len(text) - 9) if at > 0]
+    for needle in [*needles[::12], "THE", "E", "\n", "=?", "ü"]:
+        found(post, view, q.Text(needle))
+        found(post, view, q.Body(needle))
