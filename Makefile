@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+# Files are shared out over two processes: many tests wait for servers.
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 ROUNDS ?= 50
 SEED := $(or $(SEED),$(shell date +%s))
 

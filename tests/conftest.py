@@ -1,9 +1,11 @@
 """What tests share: a running server, programs from the system, data from elsewhere."""
 
+import fcntl
 import glob
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +69,11 @@ def need():
 def _need(program: str) -> str:
     found = _find(program)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(PACKAGES.get(program, [program]))
-        found = _find(program)
+        with _one_at_a_time():
+            found = _find(program)
+            if found is None:
+                _install(PACKAGES.get(program, [program]))
+                found = _find(program)
     if found is None:
         reason = f"{program} is not installed (Debian: apt-get install {' '.join(PACKAGES.get(program, [program]))})"
         if os.environ.get("CI") == "true":
@@ -92,6 +97,14 @@ def _install(packages: list[str]) -> None:
         if subprocess.run(command, env=environment, **quiet).returncode != 0:
             subprocess.run(["apt-get", "update", "-qq"], env=environment, **quiet)
             subprocess.run(command, env=environment, **quiet)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Tests run in several processes, and apt in one."""
+    with Path(tempfile.gettempdir(), "posthouse-tests-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.interop.house import House
-from tests.interop.postfix import free_port
+from tests.ports import free_port
 
 CONFIGURATION = """
 [auth]

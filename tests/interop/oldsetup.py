@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.databases import TestDatabase, new_folder, program
-from tests.interop.postfix import Postfix, free_port
+from tests.interop.postfix import Postfix
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 60.0
 OWNER = pwd.getpwnam("nobody")

@@ -17,7 +17,8 @@ from typing import Self
 import trustme
 from tests.interop.house import PATIENCE_SECONDS
 from tests.interop.jail import unpack
-from tests.interop.postfix import Postfix, free_port
+from tests.interop.postfix import Postfix
+from tests.ports import free_port
 
 POSTFIX = """\
 smtpd_tls_security_level = {offer}

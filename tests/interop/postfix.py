@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import smtplib
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Self
 
 import pytest
 from tests.interop.house import PATIENCE_SECONDS
+from tests.ports import free_port
 
 MAIN = """\
 compatibility_level = 3.6
@@ -127,11 +126,3 @@ class Postfix:
     def log(self) -> str:
         log = self.directory / "log"
         return log.read_text() if log.exists() else ""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has, for what keeps it over a restart: none that the kernel gives to others."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

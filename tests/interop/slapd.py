@@ -10,6 +10,7 @@ from typing import Self
 from urllib.parse import quote
 
 import trustme
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 30.0
 CONFIGURATION = """
@@ -119,9 +120,3 @@ class Slapd:
         command = [self._program, *map(str, arguments)]
         done = subprocess.run(command, input=stdin.encode(), capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr.decode()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.interop.house import House, run
-from tests.interop.slapd import Slapd, free_port
+from tests.interop.slapd import Slapd
+from tests.ports import free_port
 from tests.unit.services.issuer import AUDIENCE, issuer
 
 from posthouse.base.errors import TryLater

@@ -3,7 +3,8 @@
 import shutil
 import time
 
-from tests.databases import PATIENCE_SECONDS, MariaDb, free_port
+from tests.databases import PATIENCE_SECONDS, MariaDb
+from tests.ports import free_port
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 _PROVIDER_OPTIONS = {

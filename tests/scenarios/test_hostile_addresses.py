@@ -67,6 +67,10 @@ NOBODY = [
 ]
 
 
+BOOKS = ("guard", "posthouse", "queue/index")
+"""The databases that a server makes when it starts or first needs them, whatever clients say."""
+
+
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
     yield from running(tmp_path_factory.mktemp("addresses"))
@@ -86,7 +90,7 @@ def test_nobody_has_such_an_address_and_nothing_is_written(target, service, utf8
                     reply = client.smtp(b"RCPT TO:<%b>" % address)
                     allowed = (b"501", b"500", b"503", b"550", b"553", b"554", b"555")
                     assert reply[:3] in allowed, (address[:80], reply)
-    databases = tuple(f"data/{name}.db{suffix}" for name in ("guard", "posthouse") for suffix in ("", "-shm", "-wal"))
+    databases = tuple(f"data/{name}.db{suffix}" for name in BOOKS for suffix in ("", "-shm", "-wal"))
     assert tree(target.directory) - before <= {"server.log", *databases}
     assert inbox(target) == []
     assert inbox(target, "bob@example.test") == []
