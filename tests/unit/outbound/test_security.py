@@ -123,6 +123,7 @@ def tls_server(context=None, **script):
         tlsa(2, 1, 2, ANCHOR),
         tlsa(2, 0, 0, ANCHOR),
     ],
+    ids=lambda record: record[:10],
 )
 def test_a_host_whose_certificate_is_what_its_records_say_gets_the_mail(send, record):
     """RFC 6698 §2.1; RFC 7672 §3.1"""

@@ -100,7 +100,6 @@ def test_whatever_asymmetric_algorithm_an_issuer_uses(realm, algorithm):
         {"email_verified": False},
         {"email_verified": "false"},
     ],
-    ids=str,
 )
 def test_a_token_for_others_or_another_time_is_not_good(realm, changes):
     assert check(realm, realm.token(**changes)) is None
@@ -292,7 +291,6 @@ def test_the_issuer_is_asked_about_other_tokens_and_not_twice_a_minute(realm, as
         {"aud": None},
         {"email_verified": False},
     ],
-    ids=str,
 )
 def test_an_answer_about_a_token_has_to_be_for_us_and_for_now(realm, asking, claims):
     realm.opaque["token"] = {"active": True, "email": "alice@example.test", "aud": AUDIENCE, **claims}
