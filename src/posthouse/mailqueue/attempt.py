@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from posthouse.base.errors import TEMPORARY_FAILURE, Refused, TryLater
+from posthouse.base.errors import TEMPORARY_FAILURE, Refused, Reply, TryLater
 from posthouse.mailqueue.courier import Courier, Deferred, Failed, Outcome, Route
 from posthouse.mailqueue.spool import QueuedMessage
 from posthouse.runtime.log import log
 
+NO_ANSWER = Reply(451, "4.4.1", "The destination has not answered for some time")
 Router = Callable[[str, str], Awaitable[Route]]
 """The route of an address, and of mail from a sender to it. Raises ``Refused`` or ``TryLater``."""
 

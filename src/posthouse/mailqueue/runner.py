@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from posthouse.base.clock import Clock
-from posthouse.base.errors import Reply
 from posthouse.config.destinations import Destination
 from posthouse.config.settings import QueuePolicy
 from posthouse.journal.journal import Journal
-from posthouse.mailqueue.attempt import Router, call_courier, check_routes, turned_away
+from posthouse.mailqueue.attempt import NO_ANSWER, Router, call_courier, check_routes, turned_away
 from posthouse.mailqueue.counting import QueueCounts
 from posthouse.mailqueue.courier import Courier, Deferred, Outcome
+from posthouse.mailqueue.disposal import Disposal
 from posthouse.mailqueue.outcomes import record
 from posthouse.mailqueue.schedule import Job, Schedule, due_at
 from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool
@@ -38,7 +38,6 @@ SETTLE_SECONDS = 10.0
 """At a drain: how long attempts that are over may take to be recorded."""
 ANNOUNCED = 10_000
 """Most names of new messages that are kept; beyond that the whole spool is looked through."""
-NO_ANSWER = Reply(451, "4.4.1", "The destination has not answered for some time")
 
 Reporter = Callable[[QueuedMessage, Sequence[int]], Awaitable[None]]
 """Commits a report on these recipients (whose state says what is ``owed``) before it returns, or raises."""
@@ -82,6 +81,7 @@ class Runner:
         self._without_outcome: dict[str, set[Job]] = {}
         self._window = Window(spool, self._schedule, policy, clock, route, self._is_held)
         self._new: set[str] = set()
+        self._fresh, self._disposal = dict[str, Claim](), Disposal()
         self._must_hear = True
         self._woken: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +102,7 @@ class Runner:
                 await self._window.follow_clock()
                 self._look_if_due()
                 await self._admit_announced()
-                await self._refill_if_due()
+                await self._window.refill_if_due(self._start_due)
                 self._start_due()
                 await self._window.flush()
                 await self._rest()
@@ -143,6 +143,7 @@ class Runner:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._disposal.close()
         await self._window.close()
 
     # Looking: what is there, and when is it due.
@@ -197,12 +198,10 @@ class Runner:
         woken = frozenset(name for name in self._woken if not self._is_held(name))
         # One that an attempt has stays woken until it is let go.
         self._woken -= woken
-        names = woken | {name for name in new if not self._window.knows(name)}
-        await self._window.admit_all(sorted(names), self._start_due, woken=woken)
-
-    async def _refill_if_due(self) -> None:
-        if self._window.refill_at <= self._clock.now().timestamp():
-            await self._window.refill(self._start_due)
+        if woken:
+            await self._window.admit_all(sorted(woken), self._start_due, woken=woken)
+        fresh = sorted(name for name in new if not self._window.knows(name))
+        await self._window.admit_new(fresh, self._start_due, self._fresh)
 
     def _look_if_due(self) -> None:
         is_looking = self._looking is not None and not self._looking.done()
@@ -269,7 +268,7 @@ class Runner:
         held = self._held.get(job.message)
         if held is None:
             try:
-                claim = self._spool.claim(job.message)
+                claim = self._fresh.pop(job.message, None) or self._spool.claim(job.message)
             except BusyError:
                 self._window.put_again(job, BUSY_WAIT_SECONDS)
                 return None
@@ -289,8 +288,10 @@ class Runner:
         if held.users == 0:
             name = held.claim.message.id
             del self._held[name]
-            held.claim.release()
-            if not held.is_gone:
+            if held.is_gone:
+                self._disposal.add(held.claim)
+            else:
+                held.claim.release()
                 self._window.settle(held.claim.message)
             if name in self._woken:
                 self._on_change()

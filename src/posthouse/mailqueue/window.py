@@ -20,7 +20,7 @@ from posthouse.mailqueue.attempt import Router
 from posthouse.mailqueue.courier import Route
 from posthouse.mailqueue.index import NEVER, Index, Row, census
 from posthouse.mailqueue.schedule import REMEMBERED, Job, Schedule, due_at
-from posthouse.mailqueue.spool import CorruptMessageError, QueuedMessage, Spool, owner_of
+from posthouse.mailqueue.spool import BusyError, Claim, CorruptMessageError, QueuedMessage, Spool, owner_of
 from posthouse.mailqueue.state import MessageState
 from posthouse.runtime.log import log, trace_time
 from posthouse.runtime.measures import QUEUE_MESSAGES, QUEUE_OLDEST
@@ -112,6 +112,11 @@ class Window:
                 missing = await self._ask(lambda some=some: self._index.missing(some), some)
                 await self.admit_all([name for name in missing if name not in self._here], started, is_rough=True)
 
+    async def refill_if_due(self, started: Callable[[], None]) -> None:
+        """``refill``, when it is time."""
+        if self.refill_at <= self._clock.now().timestamp():
+            await self.refill(started)
+
     async def refill(self, started: Callable[[], None]) -> None:
         """Take what is due out of the index, as far as there is room."""
         now = self._clock.now().timestamp()
@@ -146,7 +151,7 @@ class Window:
         """
         found: list[str] = []
         for start in range(0, len(names), BATCH):
-            for message in await asyncio.to_thread(self._load, names[start : start + BATCH]):
+            for message in await asyncio.to_thread(self._load, names[start : start + BATCH], self._spool.load):
                 found.append(message.id)
                 if message.id in woken:
                     self._rowed.add(message.id)  # the index may have it, with when it was due until now
@@ -158,6 +163,18 @@ class Window:
                     await self._admit(message, is_woken=message.id in woken)
             started()
         return found
+
+    async def admit_new(self, names: Sequence[str], started: Callable[[], None], claims: dict[str, Claim]) -> None:
+        """Like ``admit_all``, for what was written a moment ago: it is in memory, so that reading it needs no thread,
+        and what starts at once needs no second reading: its claim is in ``claims``."""
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            for message in self._load(batch, lambda name: self._claim(name, claims)):
+                await self._admit(message, is_woken=False)
+            started()
+            for name in batch:
+                if name in claims and not self._is_held(name):
+                    claims.pop(name).release()
 
     async def put(self, message: QueuedMessage, places: Iterable[int]) -> None:
         """Schedule the next attempts for those of these recipients that need one."""
@@ -251,11 +268,23 @@ class Window:
                 await asyncio.to_thread(self._index.replace)
                 return otherwise
 
-    def _load(self, names: Iterable[str]) -> list[QueuedMessage]:
+    def _claim(self, name: str, claims: dict[str, Claim]) -> QueuedMessage | None:
+        if self._is_held(name):
+            return None
+        try:
+            claim = self._spool.claim(name)
+        except BusyError:
+            return self._spool.load(name)
+        if claim is None:
+            return None
+        claims[name] = claim
+        return claim.message
+
+    def _load(self, names: Iterable[str], read: Callable[[str], QueuedMessage | None]) -> list[QueuedMessage]:
         messages: list[QueuedMessage] = []
         for name in names:
             try:
-                message = self._spool.load(name)
+                message = read(name)
             except CorruptMessageError as failure:
                 self._spool.set_aside(name, str(failure))
             except OSError as failure:
