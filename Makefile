@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Files are shared out over two processes: many tests wait for servers.
-PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
+PYTEST_ARGS ?=
+# Files of tests are shared out: many wait for servers.
+IN_PARALLEL := --numprocesses 2 --dist loadfile
 ROUNDS ?= 50
 SEED := $(or $(SEED),$(shell date +%s))
 
@@ -25,7 +26,7 @@ run: env
 	@$(BIN)/posthouse serve --data ./var --demo
 
 test: $(VENV)/.made-dev
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(or $(PYTEST_ARGS),$(IN_PARALLEL))
 
 check: $(VENV)/.made-dev
 	$(BIN)/ruff format --check --quiet src tests bench
